@@ -2,6 +2,8 @@
 //!
 //! This crate reaches no socket, file, environment or signal: adapters implement its [`port`]s.
 
+#![warn(clippy::iter_over_hash_type)]
+
 pub mod account;
 pub mod authz;
 pub mod backoff;
