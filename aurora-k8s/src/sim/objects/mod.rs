@@ -290,7 +290,8 @@ impl Objects {
         Ok(stored)
     }
 
-    /// Replaces the `status` of an object and nothing else; `value` is the whole object.
+    /// Replaces the `status` of an object, and its `managedFields` where `value` has some, and nothing else;
+    /// `value` is the whole object.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when `expected` is given and is not the live version.
@@ -304,11 +305,14 @@ impl Objects {
     ) -> Result<Arc<Value>, ObjectError> {
         let mut state = self.lock();
         let (key, live) = state.live(resource, namespace, name, expected)?;
-        if live.get("status") == value.get("status") {
-            return Ok(live);
-        }
         let mut next = (*live).clone();
         set_or_remove(&mut next, "status", value.get("status"));
+        if let Some(owners) = value["metadata"].get("managedFields") {
+            next["metadata"]["managedFields"] = owners.clone();
+        }
+        if next == *live {
+            return Ok(live);
+        }
         let stored = state.put(resource, key, next, WatchKind::Modified);
         self.announce(state);
         Ok(stored)
@@ -514,8 +518,8 @@ impl State {
         self.version += 1;
         value["metadata"]["resourceVersion"] = self.version.to_string().into();
         let stored = Arc::new(value);
-        self.objects.insert(key, Arc::clone(&stored));
-        self.record(resource, kind, &stored);
+        let previous = self.objects.insert(key, Arc::clone(&stored));
+        self.record(resource, kind, &stored, previous);
         stored
     }
 
@@ -523,12 +527,18 @@ impl State {
         self.version += 1;
         value["metadata"]["resourceVersion"] = self.version.to_string().into();
         let removed = Arc::new(value);
-        self.objects.remove(key);
-        self.record(resource, WatchKind::Deleted, &removed);
+        let previous = self.objects.remove(key);
+        self.record(resource, WatchKind::Deleted, &removed, previous);
         removed
     }
 
-    fn record(&mut self, resource: &Resource, kind: WatchKind, object: &Arc<Value>) {
+    fn record(
+        &mut self,
+        resource: &Resource,
+        kind: WatchKind,
+        object: &Arc<Value>,
+        previous: Option<Arc<Value>>,
+    ) {
         if resource == &resource::CUSTOM_RESOURCE_DEFINITIONS {
             self.rebuild_dynamic();
         }
@@ -537,6 +547,7 @@ impl State {
             kind,
             resource: Arc::new(resource.clone()),
             object: Arc::clone(object),
+            previous,
         });
     }
 
