@@ -37,7 +37,7 @@ impl ManifestRenderer for InMemoryRenderer {
         for manifest in &request.manifests {
             match planned(request, manifest, &plan.namespace) {
                 Ok(object) => plan.objects.push(object),
-                Err(problem) => problems.push(problem),
+                Err(problem) => problems.push(*problem),
             }
         }
         if problems.is_empty() {
@@ -84,10 +84,14 @@ fn set_the_namespace(request: &RenderRequest, code: &str, message: String) -> Pr
     Problem::error(code, pointer, message).with_hint(hint)
 }
 
-fn planned(request: &RenderRequest, manifest: &Manifest, namespace: &str) -> Result<PlannedObject, Problem> {
+fn planned(
+    request: &RenderRequest,
+    manifest: &Manifest,
+    namespace: &str,
+) -> Result<PlannedObject, Box<Problem>> {
     let object = manifest.object();
     let problem = |code: &str, pointer: &str, message: String| {
-        Problem::error(code, pointer, message).at(&manifest.origin.file, manifest.origin.line, 1)
+        Box::new(Problem::error(code, pointer, message).at(&manifest.origin.file, manifest.origin.line, 1))
     };
     let mut body = match &*manifest.body {
         Value::Object(body) if !object.kind.is_empty() => body.clone(),
@@ -123,7 +127,7 @@ fn stepped<'a>(
     request: &'a RenderRequest,
     object: &ObjectRef,
     body: &Value,
-) -> Result<Option<&'a Canary>, Problem> {
+) -> Result<Option<&'a Canary>, Box<Problem>> {
     if object.kind != "Deployment" || annotation(body, STRATEGY_ANNOTATION) == Some("none") {
         return Ok(None);
     }
@@ -132,7 +136,9 @@ fn stepped<'a>(
         None => {
             let pointer = format!("/targets/{}/strategy", request.target);
             let message = format!("there is a {object} but the target names no strategy");
-            Err(Problem::error("missing", pointer, message).with_hint("name one of `strategies`"))
+            Err(Box::new(
+                Problem::error("missing", pointer, message).with_hint("name one of `strategies`"),
+            ))
         }
     }
 }
