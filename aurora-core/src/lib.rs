@@ -3,12 +3,15 @@
 //! This crate reaches no socket, file, environment or signal: adapters implement its [`port`]s.
 
 pub mod account;
+pub mod agent;
 pub mod authz;
 pub mod backoff;
 pub mod command;
 pub mod deploy_file;
 pub mod digest;
+pub mod entropy;
 pub mod error;
+pub mod hub;
 pub mod id;
 pub mod manifest;
 pub mod plan;
