@@ -5,12 +5,15 @@
 #![warn(clippy::iter_over_hash_type)]
 
 pub mod account;
+pub mod agent;
 pub mod authz;
 pub mod backoff;
 pub mod command;
 pub mod deploy_file;
 pub mod digest;
+pub mod entropy;
 pub mod error;
+pub mod hub;
 pub mod id;
 pub mod manifest;
 pub mod plan;
