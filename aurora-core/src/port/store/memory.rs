@@ -336,3 +336,18 @@ impl Kept {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+
+    crate::store_laws!({
+        let kept = Arc::new(OnceLock::new());
+        move |clock| {
+            let store = kept.get_or_init(|| InMemoryStore::new(clock)).clone();
+            async move { Arc::new(store) as crate::port::store::SharedStore }
+        }
+    });
+}

@@ -2,6 +2,8 @@
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod failing;
+#[cfg(any(test, feature = "test-util"))]
+pub mod laws;
 mod lease;
 pub mod limits;
 pub mod memory;
