@@ -3,10 +3,6 @@
     clippy::unwrap_used,
     reason = "what makes the inputs of a test fails it by panicking"
 )]
-#![expect(
-    clippy::wildcard_imports,
-    reason = "the forge is the vocabulary of these tests"
-)]
 
 mod forge;
 
