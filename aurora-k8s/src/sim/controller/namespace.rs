@@ -17,7 +17,7 @@ use super::{
 };
 
 /// A namespace is left alone this long after its deletion, as by the real controller.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(6);
 /// How often the remaining content is looked at.
 const AGAIN: Duration = Duration::from_millis(200);
 

@@ -28,15 +28,17 @@ pub(super) fn reconcile(sync: &Sync<'_>) -> Result<bool, ObjectError> {
     scale_down_others(sync)
 }
 
-/// Whether new and stable ReplicaSet have the counts of the present weight, and all of their pods are
-/// available.
+/// Whether new and stable ReplicaSet have the counts of the present weight and all new pods are available.
+/// Stable pods that are not available hold nothing up, those that still have to go do.
 pub(super) fn is_at_weight(sync: &Sync<'_>) -> bool {
     let (new_count, stable_count) = next_counts(sync);
-    let arrived = |set: Option<&ReplicaSet>, count: i64| {
-        set.is_some_and(|set| set.wanted == count && set.available == count)
-    };
-    arrived(sync.new.as_ref(), new_count)
-        && arrived(sync.stable.as_ref(), stable_count)
+    sync.new
+        .as_ref()
+        .is_some_and(|new| new.wanted == new_count && new.available == new_count)
+        && sync
+            .stable
+            .as_ref()
+            .is_some_and(|it| it.wanted == stable_count && it.available <= stable_count)
         && sync.others.iter().all(|set| set.available == 0)
 }
 

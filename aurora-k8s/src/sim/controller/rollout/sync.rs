@@ -220,12 +220,8 @@ impl<'a> Sync<'a> {
         }
         self.write_revision(next_revision).await?;
         let name = self.new_name();
-        self.write_progressing(
-            "True",
-            "NewReplicaSetCreated",
-            &format!("Created new replica set \"{name}\""),
-        )
-        .await;
+        self.write_created(&format!("Created new replica set \"{name}\""))
+            .await;
         let message = format!("Created ReplicaSet {name} (revision {next_revision})");
         record(
             self.objects,
@@ -275,6 +271,30 @@ impl<'a> Sync<'a> {
         let message = format!("Rollout updated to revision {revision}");
         record(self.objects, &self.rollout, false, "RolloutUpdated", &message);
         Ok(())
+    }
+
+    /// Replaces the whole status by what the controller knows of it, so that flags somebody set to false and
+    /// fields it does not know vanish.
+    async fn write_created(&mut self, message: &str) {
+        sleep(PACE).await;
+        let (namespace, name) = (meta::namespace(&self.rollout), meta::name(&self.rollout));
+        let now = self.objects.now();
+        let written = write::edit_status(self.objects, &ROLLOUTS, namespace, name, |live| {
+            let mut known = Status::of(&json!({"status": live}));
+            conditions::set(
+                &mut known,
+                now,
+                "Progressing",
+                "True",
+                "NewReplicaSetCreated",
+                message,
+            );
+            *live = json!(known);
+        });
+        // A Rollout that vanished in between needs no status.
+        if let Ok(written) = written {
+            self.before = Status::of(&written);
+        }
     }
 
     async fn write_progressing(&mut self, value: &str, reason: &str, message: &str) {
@@ -442,7 +462,8 @@ impl<'a> Sync<'a> {
             return Some("Full promotion requested".to_owned());
         }
         let count = self.spec.step_count();
-        (count.is_none() || self.before.current_step_index == count)
+        let is_stable = self.before.stable_rs == self.spec.template_hash;
+        (is_stable || count.is_none() || self.before.current_step_index == count)
             .then(|| format!("Completed all {} canary steps", count.unwrap_or(0)))
     }
 
