@@ -3,6 +3,7 @@
 //! [`Objects`] holds the objects and their watch history, [`Controllers`] moves them as the real
 //! controllers and kubelet would. Both know nothing of HTTP.
 
+pub mod api;
 pub mod controller;
 pub mod objects;
 pub mod patch;
