@@ -281,7 +281,9 @@ impl Objects {
         if value == *live {
             return Ok(live);
         }
-        let stored = if is_deleting(&value) && !has_finalizers(&value) && !awaits_kubelet(resource, &value) {
+        let held =
+            has_finalizers(&value) || has_content(resource, &value) || awaits_kubelet(resource, &value);
+        let stored = if is_deleting(&value) && !held {
             state.remove(resource, &key, value)
         } else {
             state.put(resource, key, value, WatchKind::Modified)
@@ -386,6 +388,25 @@ impl Objects {
     /// [`Expired`] when the history no longer reaches back to `since`.
     pub fn events_since(&self, since: u64) -> Result<Vec<WatchEvent>, Expired> {
         self.lock().history.since(since)
+    }
+
+    /// Every object as if it had just been created, for a controller that starts, and the version to go on from.
+    pub(crate) fn everything(&self) -> (Vec<WatchEvent>, u64) {
+        let resources = self.resources();
+        let state = self.lock();
+        let kinds: BTreeMap<String, &Arc<Resource>> = resources
+            .iter()
+            .map(|resource| (resource.qualified(), resource))
+            .collect();
+        let events = state.objects.iter().filter_map(|((kind, _, _), object)| {
+            Some(WatchEvent {
+                rv: version_of(object),
+                kind: WatchKind::Added,
+                resource: Arc::clone(kinds.get(kind)?),
+                object: Arc::clone(object),
+            })
+        });
+        (events.collect(), state.version)
     }
 
     /// The version of the last write as a level: a watcher waits for it to pass what it has seen, then asks
@@ -598,6 +619,11 @@ fn has_finalizers(object: &Value) -> bool {
     object["metadata"]["finalizers"]
         .as_array()
         .is_some_and(|names| !names.is_empty())
+}
+
+/// Whether a namespace may still have content: its own finalizer says so.
+fn has_content(resource: &Resource, object: &Value) -> bool {
+    resource == &resource::NAMESPACES && object["spec"]["finalizers"][0].is_string()
 }
 
 /// Whether a kubelet has to confirm that the pod stopped.
