@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::fields::{Ty, mistakes, nulls};
+use crate::sim::fields::{Ty, mistakes, nulls};
 use crate::sim::Resource;
 
 /// A field and what is wrong with it.

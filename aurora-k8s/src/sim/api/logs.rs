@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::error::ApiError;
 use super::request::Query;
+use crate::sim::controller::pod_log;
 
 /// A request for the output of a container.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,13 +19,13 @@ pub struct LogRequest {
     pub previous: bool,
 }
 
-/// Writes the output of containers: pod and request to text; clones share it.
+/// Makes up the output of containers; clones share it.
 #[derive(Clone)]
-pub struct PodLogs(Arc<dyn Fn(&Value, &LogRequest) -> String + Send + Sync>);
+pub struct PodLogs(Arc<dyn Fn(&Value, &LogRequest) -> Option<String> + Send + Sync>);
 
 impl PodLogs {
-    /// Output comes from this function.
-    pub fn new(write: impl Fn(&Value, &LogRequest) -> String + Send + Sync + 'static) -> Self {
+    /// Output comes from this function; none means that the container did not run.
+    pub fn new(write: impl Fn(&Value, &LogRequest) -> Option<String> + Send + Sync + 'static) -> Self {
         Self(Arc::new(write))
     }
 
@@ -49,24 +50,15 @@ impl PodLogs {
             }
         };
         let previous = query.flag("previous") && query.text("previous").is_some();
-        let statuses = pod["status"]["containerStatuses"].as_array();
-        let status = statuses.into_iter().flatten().find(|it| it["name"] == container);
-        let restarts = status.and_then(|status| status["restartCount"].as_u64()).unwrap_or(0);
-        let waiting = status.and_then(|status| status["state"]["waiting"]["reason"].as_str());
-        if previous && restarts == 0 {
-            return Err(ApiError::bad_request(format!(
-                "previous terminated container \"{container}\" in pod \"{name}\" not found"
-            )));
-        }
-        if let Some(reason) = waiting.or(status.is_none().then_some("ContainerCreating"))
-            && restarts == 0
-        {
-            return Err(ApiError::bad_request(format!(
-                "container \"{container}\" in pod \"{name}\" is waiting to start: {reason}"
-            )));
-        }
         let request = LogRequest { container: container.to_owned(), previous };
-        let text = (self.0)(pod, &request);
+        let Some(text) = (self.0)(pod, &request) else {
+            return Err(ApiError::bad_request(if previous {
+                format!("previous terminated container \"{container}\" in pod \"{name}\" not found")
+            } else {
+                let reason = waiting(pod, container);
+                format!("container \"{container}\" in pod \"{name}\" is waiting to start: {reason}")
+            }));
+        };
         Ok(match query.number("tailLines")?.map(usize::try_from) {
             Some(Ok(lines)) => tail(&text, lines),
             _ => text,
@@ -75,27 +67,9 @@ impl PodLogs {
 }
 
 impl Default for PodLogs {
-    /// Says which image runs, and how the run before ended.
+    /// The output that the controllers make up for the state that the container is in.
     fn default() -> Self {
-        Self::new(|pod, request| {
-            let containers = pod["spec"]["containers"].as_array();
-            let image = containers
-                .into_iter()
-                .flatten()
-                .find(|it| it["name"] == request.container.as_str())
-                .and_then(|it| it["image"].as_str())
-                .unwrap_or_default();
-            let statuses = pod["status"]["containerStatuses"].as_array();
-            let status = statuses.into_iter().flatten().find(|it| it["name"] == request.container.as_str());
-            let ended = status.map(|status| &status["lastState"]["terminated"]);
-            match ended.filter(|ended| ended.is_object()) {
-                Some(ended) => {
-                    let message = ended["message"].as_str().unwrap_or("no message");
-                    format!("starting {image}\n{message}\nexit code {}\n", ended["exitCode"])
-                }
-                None => format!("starting {image}\n"),
-            }
-        })
+        Self::new(|pod, request| pod_log(pod, Some(&request.container), request.previous))
     }
 }
 
@@ -103,6 +77,13 @@ impl fmt::Debug for PodLogs {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("PodLogs(..)")
     }
+}
+
+fn waiting(pod: &Value, container: &str) -> String {
+    let statuses = pod["status"]["containerStatuses"].as_array();
+    let status = statuses.into_iter().flatten().find(|it| it["name"] == container);
+    let reason = status.and_then(|status| status["state"]["waiting"]["reason"].as_str());
+    reason.unwrap_or("ContainerCreating").to_owned()
 }
 
 fn tail(text: &str, lines: usize) -> String {

@@ -8,7 +8,6 @@ mod admission;
 mod discovery;
 mod error;
 mod faults;
-mod fields;
 mod logs;
 mod patches;
 mod read;

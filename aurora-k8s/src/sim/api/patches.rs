@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::fields::{Element, Ty, merge_keys};
+use crate::sim::fields::{Element, Ty, merge_keys};
 
 /// Carries out a JSON patch. None: an operation is malformed, or cannot be done, or its test fails.
 pub(crate) fn json_patch(target: &Value, operations: &Value) -> Option<Value> {

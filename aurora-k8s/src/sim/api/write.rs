@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::admission;
 use super::error::ApiError;
-use super::fields::{ApplyError, Manager, Ty, apply, prune_unknown, record_update};
 use super::patches::{json_patch, strategic};
 use super::request::{ObjectPath, PatchKind, Query, header_text};
+use crate::sim::fields::{ApplyError, Manager, Ty, apply, prune_unknown, record_update};
 use crate::sim::patch::merge;
 use crate::sim::{Objects, Resource};
 

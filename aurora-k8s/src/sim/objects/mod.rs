@@ -20,7 +20,10 @@ use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
 use self::history::History;
-use super::resource::{self, RESOURCES, Resource};
+use super::{
+    fields::{Manager, Ty, record_update},
+    resource::{self, RESOURCES, Resource},
+};
 
 pub use self::{
     error::{Expired, ObjectError, RestoreError},
@@ -85,6 +88,7 @@ pub struct Objects {
     state: Arc<Mutex<State>>,
     changed: Arc<watch::Sender<u64>>,
     clock: Clock,
+    writer: Option<&'static str>,
 }
 
 #[derive(Clone)]
@@ -113,6 +117,7 @@ impl Objects {
             })),
             changed: Arc::new(watch::channel(1).0),
             clock,
+            writer: None,
         };
         for name in ["default", "kube-system"] {
             // Nothing else holds these names in an empty cluster.
@@ -130,6 +135,17 @@ impl Objects {
             state: Arc::new(Mutex::new(state)),
             changed,
             clock: Arc::clone(&self.clock),
+            writer: self.writer,
+        }
+    }
+
+    /// The same objects, for a controller of this name: its writes are recorded in `metadata.managedFields`.
+    /// Writes of others leave that field to whoever made the object that is written.
+    #[must_use]
+    pub fn written_by(&self, writer: &'static str) -> Self {
+        Self {
+            writer: Some(writer),
+            ..self.clone()
         }
     }
 
@@ -246,6 +262,7 @@ impl Objects {
                 metadata.insert("generation".into(), 1.into());
             }
         }
+        self.record_owner(resource, None, &mut value, "");
         let stored = state.put(resource, key, value, WatchKind::Added);
         self.announce(state);
         Ok(stored)
@@ -274,6 +291,7 @@ impl Objects {
             set_or_remove(&mut value, "status", live.get("status"));
         }
         keep_assigned(resource, &mut value, &live);
+        self.record_owner(resource, Some(&live), &mut value, "");
         if resource.counts_generations() && body_differs(&live, &value) {
             let generation = live["metadata"]["generation"].as_u64().unwrap_or(0) + 1;
             value["metadata"]["generation"] = generation.into();
@@ -312,6 +330,7 @@ impl Objects {
         if let Some(owners) = value["metadata"].get("managedFields") {
             next["metadata"]["managedFields"] = owners.clone();
         }
+        self.record_owner(resource, Some(&live), &mut next, "status");
         if next == *live {
             return Ok(live);
         }
@@ -404,6 +423,7 @@ impl Objects {
                 kind: WatchKind::Added,
                 resource: Arc::clone(kinds.get(kind)?),
                 object: Arc::clone(object),
+                previous: None,
             })
         });
         (events.collect(), state.version)
@@ -423,6 +443,13 @@ impl Objects {
         state.version += 1;
         state.history = History::starting_at(state.version);
         self.announce(state);
+    }
+
+    fn record_owner(&self, resource: &Resource, live: Option<&Value>, next: &mut Value, subresource: &str) {
+        let Some(writer) = self.writer else { return };
+        let manager = Manager::updater(writer, &resource.api_version(), subresource);
+        let ty = Ty::of_kind(&resource.group, &resource.kind);
+        record_update(live, next, ty, &manager, resource.has_status, self.now());
     }
 
     fn find(&self, is: impl Fn(&Resource) -> bool) -> Option<Arc<Resource>> {
