@@ -94,11 +94,12 @@ impl Controllers {
     /// Dropping the future is a crash of all controllers at once: what they wrote stays, and a new run goes on
     /// from it.
     pub async fn run(self, stop: CancellationToken) {
-        let objects = &self.objects;
+        let objects = &self.objects.written_by("kube-controller-manager");
+        let kubelet = &self.objects.written_by("kubelet");
         let all: Vec<BoxFuture<'_, ()>> = vec![
             Box::pin(self.rollouts(&stop)),
             worker(objects, replica_set::ReplicaSets, &stop),
-            worker(objects, kubelet::Kubelet::default(), &stop),
+            worker(kubelet, kubelet::Kubelet::default(), &stop),
             worker(objects, deployment::Deployments, &stop),
             worker(objects, stateful_set::StatefulSets, &stop),
             worker(objects, daemon_set::DaemonSets, &stop),
@@ -115,6 +116,7 @@ impl Controllers {
     }
 
     async fn rollouts(&self, stop: &CancellationToken) {
+        let objects = self.objects.written_by("rollouts-controller");
         let mut switch = self.behaviour.rollouts.subscribe();
         while !stop.is_cancelled() {
             if !*switch.borrow_and_update() {
@@ -131,7 +133,7 @@ impl Controllers {
             tokio::select! {
                 biased;
                 changed = switch.wait_for(|on| !*on) => if changed.is_err() { return },
-                () = drive(&self.objects, &controller, stop) => return,
+                () = drive(&objects, &controller, stop) => return,
             }
         }
     }

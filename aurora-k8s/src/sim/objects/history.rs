@@ -43,6 +43,8 @@ pub struct WatchEvent {
     pub resource: Arc<Resource>,
     /// The object after the write.
     pub object: Arc<Value>,
+    /// The object before the write; none when it was created.
+    pub previous: Option<Arc<Value>>,
 }
 
 #[derive(Clone, Debug)]

@@ -20,7 +20,10 @@ use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
 use self::history::History;
-use super::resource::{self, RESOURCES, Resource};
+use super::{
+    fields::{Manager, Ty, record_update},
+    resource::{self, RESOURCES, Resource},
+};
 
 pub use self::{
     error::{Expired, ObjectError, RestoreError},
@@ -85,6 +88,7 @@ pub struct Objects {
     state: Arc<Mutex<State>>,
     changed: Arc<watch::Sender<u64>>,
     clock: Clock,
+    writer: Option<&'static str>,
 }
 
 #[derive(Clone)]
@@ -113,6 +117,7 @@ impl Objects {
             })),
             changed: Arc::new(watch::channel(1).0),
             clock,
+            writer: None,
         };
         for name in ["default", "kube-system"] {
             // Nothing else holds these names in an empty cluster.
@@ -130,6 +135,17 @@ impl Objects {
             state: Arc::new(Mutex::new(state)),
             changed,
             clock: Arc::clone(&self.clock),
+            writer: self.writer,
+        }
+    }
+
+    /// The same objects, for a controller of this name: its writes are recorded in `metadata.managedFields`.
+    /// Writes of others leave that field to whoever made the object that is written.
+    #[must_use]
+    pub fn written_by(&self, writer: &'static str) -> Self {
+        Self {
+            writer: Some(writer),
+            ..self.clone()
         }
     }
 
@@ -246,6 +262,7 @@ impl Objects {
                 metadata.insert("generation".into(), 1.into());
             }
         }
+        self.record_owner(resource, None, &mut value, "");
         let stored = state.put(resource, key, value, WatchKind::Added);
         self.announce(state);
         Ok(stored)
@@ -274,6 +291,7 @@ impl Objects {
             set_or_remove(&mut value, "status", live.get("status"));
         }
         keep_assigned(resource, &mut value, &live);
+        self.record_owner(resource, Some(&live), &mut value, "");
         if resource.counts_generations() && body_differs(&live, &value) {
             let generation = live["metadata"]["generation"].as_u64().unwrap_or(0) + 1;
             value["metadata"]["generation"] = generation.into();
@@ -292,7 +310,8 @@ impl Objects {
         Ok(stored)
     }
 
-    /// Replaces the `status` of an object and nothing else; `value` is the whole object.
+    /// Replaces the `status` of an object, and its `managedFields` where `value` has some, and nothing else;
+    /// `value` is the whole object.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when `expected` is given and is not the live version.
@@ -306,11 +325,15 @@ impl Objects {
     ) -> Result<Arc<Value>, ObjectError> {
         let mut state = self.lock();
         let (key, live) = state.live(resource, namespace, name, expected)?;
-        if live.get("status") == value.get("status") {
-            return Ok(live);
-        }
         let mut next = (*live).clone();
         set_or_remove(&mut next, "status", value.get("status"));
+        if let Some(owners) = value["metadata"].get("managedFields") {
+            next["metadata"]["managedFields"] = owners.clone();
+        }
+        self.record_owner(resource, Some(&live), &mut next, "status");
+        if next == *live {
+            return Ok(live);
+        }
         let stored = state.put(resource, key, next, WatchKind::Modified);
         self.announce(state);
         Ok(stored)
@@ -400,6 +423,7 @@ impl Objects {
                 kind: WatchKind::Added,
                 resource: Arc::clone(kinds.get(kind)?),
                 object: Arc::clone(object),
+                previous: None,
             })
         });
         (events.collect(), state.version)
@@ -419,6 +443,13 @@ impl Objects {
         state.version += 1;
         state.history = History::starting_at(state.version);
         self.announce(state);
+    }
+
+    fn record_owner(&self, resource: &Resource, live: Option<&Value>, next: &mut Value, subresource: &str) {
+        let Some(writer) = self.writer else { return };
+        let manager = Manager::updater(writer, &resource.api_version(), subresource);
+        let ty = Ty::of_kind(&resource.group, &resource.kind);
+        record_update(live, next, ty, &manager, resource.has_status, self.now());
     }
 
     fn find(&self, is: impl Fn(&Resource) -> bool) -> Option<Arc<Resource>> {
@@ -535,8 +566,8 @@ impl State {
         self.version += 1;
         value["metadata"]["resourceVersion"] = self.version.to_string().into();
         let stored = Arc::new(value);
-        self.objects.insert(key, Arc::clone(&stored));
-        self.record(resource, kind, &stored);
+        let previous = self.objects.insert(key, Arc::clone(&stored));
+        self.record(resource, kind, &stored, previous);
         stored
     }
 
@@ -544,12 +575,18 @@ impl State {
         self.version += 1;
         value["metadata"]["resourceVersion"] = self.version.to_string().into();
         let removed = Arc::new(value);
-        self.objects.remove(key);
-        self.record(resource, WatchKind::Deleted, &removed);
+        let previous = self.objects.remove(key);
+        self.record(resource, WatchKind::Deleted, &removed, previous);
         removed
     }
 
-    fn record(&mut self, resource: &Resource, kind: WatchKind, object: &Arc<Value>) {
+    fn record(
+        &mut self,
+        resource: &Resource,
+        kind: WatchKind,
+        object: &Arc<Value>,
+        previous: Option<Arc<Value>>,
+    ) {
         if resource == &resource::CUSTOM_RESOURCE_DEFINITIONS {
             self.rebuild_dynamic();
         }
@@ -558,6 +595,7 @@ impl State {
             kind,
             resource: Arc::new(resource.clone()),
             object: Arc::clone(object),
+            previous,
         });
     }
 

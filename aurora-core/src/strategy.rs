@@ -1,0 +1,89 @@
+//! How traffic shifts from the old version to the new one, as a user asks for it.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How a target's Deployments move to a new version.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Strategy {
+    /// Step by step, by weight.
+    Canary(Canary),
+}
+
+/// Steps of a canary; after the last one the weight is 100.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Canary {
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a canary.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Step {
+    /// Wait at a gate.
+    Pause(Pause),
+    /// Send this share of the traffic, 0 to 100, to the new version.
+    SetWeight(u8),
+}
+
+/// What a pause waits for.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Pause {
+    /// A person's yes.
+    Approval(Approval),
+    /// A while, counted from when the gate is reached.
+    Timed(Span),
+}
+
+/// Who may say yes, and until when.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Approval {
+    /// Any one of these roles suffices; empty: everyone who may deploy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// How long the gate stays open for a yes; then the run is cancelled. Absent: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_after: Option<Span>,
+}
+
+/// A length of time in whole seconds, written as seconds.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct Span(u64);
+
+impl Span {
+    /// So many seconds.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
+    /// The seconds.
+    pub const fn as_secs(self) -> u64 {
+        self.0
+    }
+
+    /// The same as a standard duration.
+    pub const fn as_duration(self) -> Duration {
+        Duration::from_secs(self.0)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (hours, minutes, seconds) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
+        match (hours, minutes, seconds) {
+            (0, 0, s) => write!(f, "{s} s"),
+            (0, m, 0) => write!(f, "{m} min"),
+            (0, m, s) => write!(f, "{m} min {s} s"),
+            (h, 0, 0) => write!(f, "{h} h"),
+            (h, m, 0) => write!(f, "{h} h {m} min"),
+            (h, m, s) => write!(f, "{h} h {m} min {s} s"),
+        }
+    }
+}
