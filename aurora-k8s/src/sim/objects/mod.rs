@@ -20,7 +20,10 @@ use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
 use self::history::History;
-use super::resource::{self, RESOURCES, Resource};
+use super::{
+    fields::{Manager, Ty, record_update},
+    resource::{self, RESOURCES, Resource},
+};
 
 pub use self::{
     error::{Expired, ObjectError, RestoreError},
@@ -85,6 +88,7 @@ pub struct Objects {
     state: Arc<Mutex<State>>,
     changed: Arc<watch::Sender<u64>>,
     clock: Clock,
+    writer: Option<&'static str>,
 }
 
 #[derive(Clone)]
@@ -113,6 +117,7 @@ impl Objects {
             })),
             changed: Arc::new(watch::channel(1).0),
             clock,
+            writer: None,
         };
         for name in ["default", "kube-system"] {
             // Nothing else holds these names in an empty cluster.
@@ -130,6 +135,17 @@ impl Objects {
             state: Arc::new(Mutex::new(state)),
             changed,
             clock: Arc::clone(&self.clock),
+            writer: self.writer,
+        }
+    }
+
+    /// The same objects, for a controller of this name: its writes are recorded in `metadata.managedFields`.
+    /// Writes of others leave that field to whoever made the object that is written.
+    #[must_use]
+    pub fn written_by(&self, writer: &'static str) -> Self {
+        Self {
+            writer: Some(writer),
+            ..self.clone()
         }
     }
 
@@ -246,6 +262,7 @@ impl Objects {
                 metadata.insert("generation".into(), 1.into());
             }
         }
+        self.record_owner(resource, None, &mut value, "");
         let stored = state.put(resource, key, value, WatchKind::Added);
         self.announce(state);
         Ok(stored)
@@ -274,6 +291,7 @@ impl Objects {
             set_or_remove(&mut value, "status", live.get("status"));
         }
         keep_assigned(resource, &mut value, &live);
+        self.record_owner(resource, Some(&live), &mut value, "");
         if resource.counts_generations() && body_differs(&live, &value) {
             let generation = live["metadata"]["generation"].as_u64().unwrap_or(0) + 1;
             value["metadata"]["generation"] = generation.into();
@@ -281,7 +299,9 @@ impl Objects {
         if value == *live {
             return Ok(live);
         }
-        let stored = if is_deleting(&value) && !has_finalizers(&value) && !awaits_kubelet(resource, &value) {
+        let held =
+            has_finalizers(&value) || has_content(resource, &value) || awaits_kubelet(resource, &value);
+        let stored = if is_deleting(&value) && !held {
             state.remove(resource, &key, value)
         } else {
             state.put(resource, key, value, WatchKind::Modified)
@@ -310,6 +330,7 @@ impl Objects {
         if let Some(owners) = value["metadata"].get("managedFields") {
             next["metadata"]["managedFields"] = owners.clone();
         }
+        self.record_owner(resource, Some(&live), &mut next, "status");
         if next == *live {
             return Ok(live);
         }
@@ -388,6 +409,26 @@ impl Objects {
         self.lock().history.since(since)
     }
 
+    /// Every object as if it had just been created, for a controller that starts, and the version to go on from.
+    pub(crate) fn everything(&self) -> (Vec<WatchEvent>, u64) {
+        let resources = self.resources();
+        let state = self.lock();
+        let kinds: BTreeMap<String, &Arc<Resource>> = resources
+            .iter()
+            .map(|resource| (resource.qualified(), resource))
+            .collect();
+        let events = state.objects.iter().filter_map(|((kind, _, _), object)| {
+            Some(WatchEvent {
+                rv: version_of(object),
+                kind: WatchKind::Added,
+                resource: Arc::clone(kinds.get(kind)?),
+                object: Arc::clone(object),
+                previous: None,
+            })
+        });
+        (events.collect(), state.version)
+    }
+
     /// The version of the last write as a level: a watcher waits for it to pass what it has seen, then asks
     /// for [`Objects::events_since`].
     #[must_use]
@@ -402,6 +443,13 @@ impl Objects {
         state.version += 1;
         state.history = History::starting_at(state.version);
         self.announce(state);
+    }
+
+    fn record_owner(&self, resource: &Resource, live: Option<&Value>, next: &mut Value, subresource: &str) {
+        let Some(writer) = self.writer else { return };
+        let manager = Manager::updater(writer, &resource.api_version(), subresource);
+        let ty = Ty::of_kind(&resource.group, &resource.kind);
+        record_update(live, next, ty, &manager, resource.has_status, self.now());
     }
 
     fn find(&self, is: impl Fn(&Resource) -> bool) -> Option<Arc<Resource>> {
@@ -598,6 +646,11 @@ fn has_finalizers(object: &Value) -> bool {
     object["metadata"]["finalizers"]
         .as_array()
         .is_some_and(|names| !names.is_empty())
+}
+
+/// Whether a namespace may still have content: its own finalizer says so.
+fn has_content(resource: &Resource, object: &Value) -> bool {
+    resource == &resource::NAMESPACES && object["spec"]["finalizers"][0].is_string()
 }
 
 /// Whether a kubelet has to confirm that the pod stopped.
