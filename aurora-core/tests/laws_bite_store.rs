@@ -166,6 +166,9 @@ fn ours() -> Scope {
     Scope::Tenant(Tenant::new("acme", "main").unwrap())
 }
 
+/// By scope and name: the fence that was given out for a lease, and the sound lease behind it.
+type GivenLeases = BTreeMap<(Scope, Name), (u64, Lease)>;
+
 /// A store in memory with at most one defect.
 #[derive(Clone, Debug)]
 struct BrokenStore {
@@ -173,8 +176,7 @@ struct BrokenStore {
     defect: Option<Defect>,
     held_back: Arc<Mutex<bool>>,
     inner: InMemoryStore,
-    /// The fence that was given out for a lease, and the sound lease behind it.
-    leases: Arc<Mutex<BTreeMap<(Scope, Name), (u64, Lease)>>>,
+    leases: Arc<Mutex<GivenLeases>>,
     silent: Arc<watch::Sender<u64>>,
     timers: Arc<Mutex<Vec<DueTimer>>>,
 }
