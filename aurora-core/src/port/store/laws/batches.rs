@@ -169,11 +169,13 @@ pub async fn a_name_has_1_to_512_bytes(bench: &StoreBench) {
         batches[4]
             .deletes
             .push(RecordKey::new("other", text_of_name.clone()));
+        let expected = (!good).then_some(ErrorKind::Invalid);
         for batch in batches {
-            assert_eq!(store.commit(batch).await.is_ok(), good, "{text_of_name}");
+            let refused = store.commit(batch).await.err().map(|error| error.kind());
+            assert_eq!(refused, expected, "{text_of_name}");
         }
         let lease = store.acquire_lease(&ours(), &text_of_name, "one", MINUTE).await;
-        assert_eq!(lease.is_ok(), good);
+        assert_eq!(lease.err().map(|error| error.kind()), expected);
     }
     let read = store.read_stream(&ours(), &longest, 0, ALL).await.unwrap();
     assert_eq!(read.len(), 1);
