@@ -11,6 +11,7 @@ pub mod digest;
 pub mod error;
 pub mod id;
 pub mod manifest;
+pub mod pipeline;
 pub mod plan;
 pub mod port;
 pub mod principal;
