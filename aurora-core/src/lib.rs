@@ -2,13 +2,18 @@
 //!
 //! This crate reaches no socket, file, environment or signal: adapters implement its [`port`]s.
 
+#![warn(clippy::iter_over_hash_type)]
+
 pub mod account;
+pub mod agent;
 pub mod authz;
 pub mod backoff;
 pub mod command;
 pub mod deploy_file;
 pub mod digest;
+pub mod entropy;
 pub mod error;
+pub mod hub;
 pub mod id;
 pub mod manifest;
 pub mod pipeline;

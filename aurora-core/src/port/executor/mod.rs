@@ -1,5 +1,7 @@
 //! Making a cluster hold what a plan declares, and telling how far it is.
 
+pub mod memory;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
