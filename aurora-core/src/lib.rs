@@ -9,6 +9,7 @@ pub mod agent;
 pub mod authz;
 pub mod backoff;
 pub mod command;
+pub mod control;
 pub mod deploy_file;
 pub mod digest;
 pub mod entropy;

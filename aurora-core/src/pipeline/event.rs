@@ -46,7 +46,12 @@ pub struct Deed {
 
 /// What happened.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "type", content = "data")]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    tag = "type",
+    content = "data"
+)]
 pub enum What {
     /// An agent answered an act.
     ActAnswered {

@@ -76,10 +76,9 @@ fn fold(pipeline: &mut Pipeline, version: u64, event: &Event) -> Result<(), Stri
         }
         what => {
             let name = what.target().unwrap_or_default();
-            let target = pipeline
-                .targets
-                .get_mut(name)
-                .ok_or_else(|| format!("event {version} names the target `{name}`, which is not one of this pipeline"))?;
+            let target = pipeline.targets.get_mut(name).ok_or_else(|| {
+                format!("event {version} names the target `{name}`, which is not one of this pipeline")
+            })?;
             fold_target(target, version, at, what);
         }
     }
@@ -122,7 +121,9 @@ fn set_gate(pipeline: &mut Pipeline, version: u64, gate: &GateRef, state: GateSt
         .targets
         .get_mut(&gate.target)
         .and_then(|target| target.gates.iter_mut().find(|g| g.place == gate.place))
-        .ok_or_else(|| format!("event {version} names the gate `{gate}`, which is not one of this pipeline"))?;
+        .ok_or_else(|| {
+            format!("event {version} names the gate `{gate}`, which is not one of this pipeline")
+        })?;
     found.state = state;
     Ok(())
 }
@@ -266,10 +267,7 @@ fn fold_run(target: &mut Deployment, version: u64, at: Timestamp, what: &What) {
 }
 
 fn new_run(target: &Deployment, version: u64, at: Timestamp, direction: Direction) -> Run {
-    let back = target
-        .last_good
-        .as_ref()
-        .filter(|_| direction == Direction::Back);
+    let back = target.last_good.as_ref().filter(|_| direction == Direction::Back);
     Run {
         direction,
         plan: back.map_or(target.plan, |good| good.plan),

@@ -38,10 +38,14 @@ pub use outstanding::{Asked, Effect, EffectKind, next_wake, outstanding};
 pub use status::{ArmoryStatus, State};
 pub use stored::{UnreadableEvent, decode, encode};
 pub use timeline::{TimelineEntry, timeline_entry};
+pub(crate) use view::evidence_views;
 pub use view::{
-    EvidenceView, GateView, PipelineView, RolloutView, StepView, StoppingView, Summary, TargetRow, TargetView, summary, view,
+    EvidenceView, GateView, PipelineView, RolloutView, StepView, StoppingView, Summary, TargetRow,
+    TargetView, summary, view,
 };
-pub use waiting::{ActionView, Blocker, DeniedView, Field, Given, Need, Reason, Rule, Subject, Viewer, Waiting};
+pub use waiting::{
+    ActionView, Blocker, DeniedView, Field, Given, Need, Reason, Rule, Subject, Viewer, Waiting,
+};
 
 /// The state of one pipeline: what its events add up to.
 #[derive(Clone, Debug, PartialEq)]

@@ -145,7 +145,10 @@ fn target_wakes(pipeline: &Pipeline, target: &Deployment) -> Vec<Timestamp> {
     wakes.extend(run.clock.map(|from| later(from, pipeline.timeout.as_duration())));
     let grace = |since: Timestamp, grace: Duration| later(since, grace);
     for seen in target.levels.values() {
-        wakes.extend(seen.unpullable_since.map(|since| grace(since, rules::UNPULLABLE_FOR)));
+        wakes.extend(
+            seen.unpullable_since
+                .map(|since| grace(since, rules::UNPULLABLE_FOR)),
+        );
         match seen.level.standing {
             Standing::Degraded | Standing::Invalid => wakes.push(grace(seen.since, rules::BAD_FOR)),
             Standing::ChangedElsewhere { .. } | Standing::Missing => {

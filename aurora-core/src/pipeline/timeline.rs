@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::decide::rules;
+use super::event::End;
 use super::event::{Answer, Event, ExternalDeed, What};
 use super::gate::{GateRef, Place};
 use super::waiting::Subject;
-use super::decide::rules;
-use super::event::End;
 use crate::command::{Acted, Action};
 use crate::id::{CommandId, PipelineId};
 use crate::principal::Actor;
@@ -151,8 +151,15 @@ fn text(what: &What) -> String {
         ),
         What::ApplyAsked { target, why } => format!("target `{target}`: the plan is applied again: {why}"),
         What::CancelAsked => "the pipeline was cancelled".to_owned(),
-        What::CommandAccepted { target, .. } => format!("target `{target}`: the agent has the command in hand"),
-        What::ExternalSeen { target, object, deed, by } => {
+        What::CommandAccepted { target, .. } => {
+            format!("target `{target}`: the agent has the command in hand")
+        }
+        What::ExternalSeen {
+            target,
+            object,
+            deed,
+            by,
+        } => {
             let by = if by.is_empty() { "somebody" } else { by };
             let did = match deed {
                 ExternalDeed::Aborted => "aborted",
@@ -165,12 +172,20 @@ fn text(what: &What) -> String {
         }
         What::FinishAsked { target } => format!("target `{target}`: all workloads are done"),
         What::Finished { target, applied, .. } => {
-            format!("target `{target}`: finished, {} object(s) pruned", applied.pruned.len())
+            format!(
+                "target `{target}`: finished, {} object(s) pruned",
+                applied.pruned.len()
+            )
         }
         What::GateExpired { gate } => format!("nobody approved {} in time", gate_in_words(gate)),
-        What::GateNotExercised { gate } => format!("no Rollout stood at {}: not exercised", gate_in_words(gate)),
+        What::GateNotExercised { gate } => {
+            format!("no Rollout stood at {}: not exercised", gate_in_words(gate))
+        }
         What::GateOpened { gate } => format!("{} was opened", gate_in_words(gate)),
-        What::GatePassed { gate } => format!("the Rollouts were moved past {} in the cluster", gate_in_words(gate)),
+        What::GatePassed { gate } => format!(
+            "the Rollouts were moved past {} in the cluster",
+            gate_in_words(gate)
+        ),
         What::GateReached { gate } => format!("{} is reached", gate_in_words(gate)),
         What::GateRejected { gate } => format!("{} was rejected", gate_in_words(gate)),
         What::PipelineEnded { state, .. } => format!("the pipeline ended: {}", state.name()),
@@ -178,12 +193,20 @@ fn text(what: &What) -> String {
             let levels: Vec<String> = levels.iter().map(rules::describe).collect();
             levels.join("; ")
         }
-        What::RollbackStarted { target } => format!("target `{target}` goes back to the last plan that succeeded"),
+        What::RollbackStarted { target } => {
+            format!("target `{target}` goes back to the last plan that succeeded")
+        }
         What::Submitted(submitted) => format!("submitted for {} target(s)", submitted.targets.len()),
         What::TargetEnded { target, end } => format!("target `{target}` {}", ended(*end)),
         What::TargetFailed { cause, .. } => cause.message.clone(),
-        What::TargetStarted { target, last_good: Some(_) } => format!("target `{target}` starts"),
-        What::TargetStarted { target, last_good: None } => {
+        What::TargetStarted {
+            target,
+            last_good: Some(_),
+        } => format!("target `{target}` starts"),
+        What::TargetStarted {
+            target,
+            last_good: None,
+        } => {
             format!("target `{target}` starts: first deployment, strategy not exercised")
         }
     }

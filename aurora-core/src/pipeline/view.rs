@@ -368,7 +368,11 @@ pub fn view(pipeline: &Pipeline, viewer: &Viewer, now: Timestamp) -> PipelineVie
             comment: stopping.by.as_ref().and_then(|by| by.comment.clone()),
             gate: stopping.gate.as_ref().map(ToString::to_string),
         }),
-        targets: pipeline.targets.values().map(|t| target_view(pipeline, t)).collect(),
+        targets: pipeline
+            .targets
+            .values()
+            .map(|t| target_view(pipeline, t))
+            .collect(),
         waiting: waits,
         actions,
         evidence: evidence_views(pipeline),
@@ -453,7 +457,12 @@ fn target_view(pipeline: &Pipeline, target: &Deployment) -> TargetView {
         phase: phase_name(&target.phase).to_owned(),
         rolling_back: target.run().is_some_and(|run| run.direction == Direction::Back),
         first_deployment: target.is_first(),
-        strategy: if target.strategy.is_some() { "canary" } else { "none" }.to_owned(),
+        strategy: if target.strategy.is_some() {
+            "canary"
+        } else {
+            "none"
+        }
+        .to_owned(),
         plan: target.plan,
         last_good: target.last_good.clone(),
         before: gates(|place| matches!(place, Place::Before(_))),
@@ -513,7 +522,9 @@ fn steps_behind(target: &Deployment) -> usize {
     if target.ended_as(End::Succeeded) || matches!(target.phase, Phase::After) {
         return total;
     }
-    let forward = target.run().is_some_and(|run| run.direction == Direction::Forward);
+    let forward = target
+        .run()
+        .is_some_and(|run| run.direction == Direction::Forward);
     if !forward {
         return 0;
     }
@@ -526,7 +537,8 @@ fn steps_behind(target: &Deployment) -> usize {
             Some(seen) if seen.level.standing == Standing::Done => total,
             Some(seen) => {
                 let own = seen.level.step.map_or(0, |step| step.index);
-                let behind = |step: &&crate::plan::MappedStep| step.index.get(name).is_none_or(|index| *index < own);
+                let behind =
+                    |step: &&crate::plan::MappedStep| step.index.get(name).is_none_or(|index| *index < own);
                 target.steps.steps.iter().take_while(behind).count()
             }
         })
@@ -550,12 +562,14 @@ fn step_views(pipeline: &Pipeline, target: &Deployment) -> Vec<StepView> {
             Step::Pause(Pause::Approval(approval)) if approval.roles.is_empty() => {
                 ("pause", "wait for an approval".to_owned())
             }
-            Step::Pause(Pause::Approval(approval)) => {
-                ("pause", format!("wait for an approval by {}", approval.roles.join(" or ")))
-            }
+            Step::Pause(Pause::Approval(approval)) => (
+                "pause",
+                format!("wait for an approval by {}", approval.roles.join(" or ")),
+            ),
         };
         let gate = target.gate(Place::Step(index));
-        let not_exercised = target.is_first() || gate.is_some_and(|g| matches!(g.state, GateState::NotExercised { .. }));
+        let not_exercised =
+            target.is_first() || gate.is_some_and(|g| matches!(g.state, GateState::NotExercised { .. }));
         let state = match index.cmp(&behind) {
             _ if not_exercised => "notExercised",
             std::cmp::Ordering::Less => "done",
@@ -592,7 +606,12 @@ fn gate_view(pipeline: &Pipeline, target: &Deployment, gate: &Gate) -> GateView 
     };
     let by = gate.decided_by().map(|(by, _)| by);
     GateView {
-        kind: if gate.wants_approval() { "approval" } else { "timer" }.to_owned(),
+        kind: if gate.wants_approval() {
+            "approval"
+        } else {
+            "timer"
+        }
+        .to_owned(),
         state: state.to_owned(),
         roles,
         seconds: span.map(crate::strategy::Span::as_secs),

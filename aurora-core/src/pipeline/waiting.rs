@@ -311,7 +311,10 @@ fn paused_by_hand(target: &Deployment) -> impl Iterator<Item = Blocker> {
         .map(|seen| {
             blocker(
                 "person",
-                format!("{} is paused by hand; resume it in the cluster", seen.level.object),
+                format!(
+                    "{} is paused by hand; resume it in the cluster",
+                    seen.level.object
+                ),
             )
         })
 }
@@ -322,22 +325,42 @@ fn beside_gates(pipeline: &Pipeline, target: &Deployment, now: Timestamp) -> Opt
     match &target.phase {
         Phase::Waiting | Phase::Before if rules::may_begin(pipeline, target) => {
             let text = format!("target `{name}` is about to start");
-            Some(wait(target, "start", pipeline.changed_at, reason("start", json!({}), text)))
+            Some(wait(
+                target,
+                "start",
+                pipeline.changed_at,
+                reason("start", json!({}), text),
+            ))
         }
         Phase::Waiting => {
             let open: Vec<&String> = target
                 .depends_on
                 .iter()
-                .filter(|d| pipeline.targets.get(*d).is_none_or(|t| !t.ended_as(End::Succeeded)))
+                .filter(|d| {
+                    pipeline
+                        .targets
+                        .get(*d)
+                        .is_none_or(|t| !t.ended_as(End::Succeeded))
+                })
                 .collect();
             let names: Vec<String> = open.iter().map(|d| format!("`{d}`")).collect();
             let text = format!("target `{name}` starts when {} succeeded", names.join(" and "));
             let since = pipeline.submitted_at;
-            let mut wait = wait(target, "dependency", since, reason("dependency", json!({"targets": open}), text));
+            let mut wait = wait(
+                target,
+                "dependency",
+                since,
+                reason("dependency", json!({"targets": open}), text),
+            );
             wait.blockers = open
                 .iter()
                 .filter_map(|d| pipeline.targets.get(*d))
-                .map(|t| blocker("target", format!("target `{}` is {}", t.name, pipeline.target_state(t).name())))
+                .map(|t| {
+                    blocker(
+                        "target",
+                        format!("target `{}` is {}", t.name, pipeline.target_state(t).name()),
+                    )
+                })
                 .collect();
             Some(wait)
         }
@@ -372,12 +395,28 @@ fn in_run(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Timestamp) -
     let prefix = if back { "rolling back: " } else { "" };
     let mut wait = match run.stage {
         Stage::Applying => {
-            let text = format!("{prefix}the agent `{}` applies the plan of target `{name}`", target.account);
-            wait(target, "apply", run.since, reason(&code("apply"), json!({}), text))
+            let text = format!(
+                "{prefix}the agent `{}` applies the plan of target `{name}`",
+                target.account
+            );
+            wait(
+                target,
+                "apply",
+                run.since,
+                reason(&code("apply"), json!({}), text),
+            )
         }
         Stage::Finishing => {
-            let text = format!("{prefix}the agent `{}` removes what left the plan of target `{name}`", target.account);
-            wait(target, "finish", run.since, reason(&code("finish"), json!({}), text))
+            let text = format!(
+                "{prefix}the agent `{}` removes what left the plan of target `{name}`",
+                target.account
+            );
+            wait(
+                target,
+                "finish",
+                run.since,
+                reason(&code("finish"), json!({}), text),
+            )
         }
         Stage::Moving if target.standing_gates().next().is_some() => return None,
         Stage::Moving => moving(target, run, now, prefix, &code("progress")),
@@ -387,10 +426,13 @@ fn in_run(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Timestamp) -
 }
 
 fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &str) -> Waiting {
-    let next = target.gates.iter().find_map(|gate| match (gate.place, &gate.state) {
-        (Place::Step(step), GateState::Ahead) => Some(step),
-        _ => None,
-    });
+    let next = target
+        .gates
+        .iter()
+        .find_map(|gate| match (gate.place, &gate.state) {
+            (Place::Step(step), GateState::Ahead) => Some(step),
+            _ => None,
+        });
     let late = |level: &crate::progress::Progress| match next {
         Some(step) => rules::gate_rollouts(target, step)
             .find(|(name, ..)| *name == level.object.name)
@@ -399,7 +441,8 @@ fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &s
     };
     let mut blockers: Vec<Blocker> = Vec::new();
     for seen in target.levels.values().filter(|seen| late(&seen.level)) {
-        let unseen = seen.level.standing == Standing::NotObserved && now >= later(seen.since, rules::NOT_SEEN_FOR);
+        let unseen =
+            seen.level.standing == Standing::NotObserved && now >= later(seen.since, rules::NOT_SEEN_FOR);
         let text = if unseen {
             format!(
                 "{} was not taken up since {}; perhaps no controller watches it (missing, stopped, or another instance id)",
@@ -413,13 +456,21 @@ fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &s
     blockers.extend(paused_by_hand(target));
     let unanswered = run.acts.iter().filter(|act| act.answer.is_none()).count();
     let towards = match next {
-        Some(step) if run.direction == Direction::Forward && !target.is_first() => format!("its gate at step {}", step + 1),
+        Some(step) if run.direction == Direction::Forward && !target.is_first() => {
+            format!("its gate at step {}", step + 1)
+        }
         _ => "its end".to_owned(),
     };
     let text = if target.levels.is_empty() {
-        format!("{prefix}target `{}` waits for the first report of its workloads", target.name)
+        format!(
+            "{prefix}target `{}` waits for the first report of its workloads",
+            target.name
+        )
     } else if unanswered > 0 {
-        format!("{prefix}target `{}` moves on to {towards}: {unanswered} act(s) are under way", target.name)
+        format!(
+            "{prefix}target `{}` moves on to {towards}: {unanswered} act(s) are under way",
+            target.name
+        )
     } else {
         format!("{prefix}target `{}` moves to {towards}", target.name)
     };
@@ -447,7 +498,11 @@ fn gate_action(
     viewer: &Viewer,
     yes: bool,
 ) -> ActionView {
-    let (id, severity) = if yes { ("approve", "firm") } else { ("reject", "destructive") };
+    let (id, severity) = if yes {
+        ("approve", "firm")
+    } else {
+        ("reject", "destructive")
+    };
     let label = if yes {
         format!("Approve: {}", next_in_words(target, gate))
     } else {

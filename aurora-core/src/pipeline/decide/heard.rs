@@ -1,7 +1,7 @@
 //! What follows from what the runner heard of agents; what is out of date has no consequence.
 
-use super::running;
 use super::rules;
+use super::running;
 use super::{Consequence, Draft, What};
 use crate::command::{Applied, Failure};
 use crate::error::ErrorKind;
@@ -140,22 +140,47 @@ fn while_running(draft: &Draft, target: &Deployment, run: &Run, heard: Heard) ->
     let name = || target.name.clone();
     match heard {
         Heard::Accepted { asked, .. } if target.away.is_some() || (run.asked == asked && !run.accepted) => {
-            vec![What::CommandAccepted { target: name(), asked }.into()]
+            vec![
+                What::CommandAccepted {
+                    target: name(),
+                    asked,
+                }
+                .into(),
+            ]
         }
         Heard::Away { code, message, .. } if target.away.is_none() => {
             let target = name();
-            vec![What::AgentAway { target, code, message }.into()]
+            vec![
+                What::AgentAway {
+                    target,
+                    code,
+                    message,
+                }
+                .into(),
+            ]
         }
         Heard::Reached { .. } if target.away.is_some() => vec![What::AgentReached { target: name() }.into()],
         Heard::Applied { asked, applied, .. } if run.stage == Stage::Applying && run.asked == asked => {
             let target = name();
-            vec![What::Applied { target, asked, applied }.into()]
+            vec![
+                What::Applied {
+                    target,
+                    asked,
+                    applied,
+                }
+                .into(),
+            ]
         }
-        Heard::Finished { asked, applied, .. } if run.stage == Stage::Finishing && run.finish_asked == asked => {
+        Heard::Finished { asked, applied, .. }
+            if run.stage == Stage::Finishing && run.finish_asked == asked =>
+        {
             finished(target, run, asked, applied)
         }
         Heard::Acted {
-            asked, ordinal, answer, ..
+            asked,
+            ordinal,
+            answer,
+            ..
         } if is_unanswered(run, asked, ordinal) => answered(target, asked, ordinal, answer),
         Heard::Failed {
             asked,
@@ -200,9 +225,15 @@ fn finished(target: &Deployment, run: &Run, asked: u64, applied: Applied) -> Vec
 }
 
 /// An act that is refused because things are elsewhere is an answer; anything else that stays wrong ends the target.
-fn failed(target: &Deployment, run: &Run, (asked, ordinal): (u64, u32), failure: Failure) -> Vec<Consequence> {
+fn failed(
+    target: &Deployment,
+    run: &Run,
+    (asked, ordinal): (u64, u32),
+    failure: Failure,
+) -> Vec<Consequence> {
     let is_act = is_unanswered(run, asked, ordinal);
-    let elsewhere = matches!(failure.kind, ErrorKind::Conflict | ErrorKind::NotFound) && failure.code != "superseded";
+    let elsewhere =
+        matches!(failure.kind, ErrorKind::Conflict | ErrorKind::NotFound) && failure.code != "superseded";
     if is_act && elsewhere {
         let (code, message) = (failure.code, failure.message);
         return answered(target, asked, ordinal, Answer::Refused { code, message });
@@ -239,7 +270,9 @@ fn levels_seen(draft: &Draft, target: &Deployment, run: &Run, levels: Vec<Progre
         let before = target.levels.get(&level.object);
         let store = match before {
             None => true,
-            Some(seen) => is_material(&seen.level, &level) || (counts_due && !seen.level.says_the_same(&level)),
+            Some(seen) => {
+                is_material(&seen.level, &level) || (counts_due && !seen.level.says_the_same(&level))
+            }
         };
         if !store {
             continue;
@@ -307,12 +340,16 @@ fn was_promoted(target: &Deployment, was: &Standing, level: &Progress) -> bool {
     let Standing::AtPause { index, .. } = was else {
         return false;
     };
-    if target.run().is_some_and(|run| run.last_act(&level.object).is_some_and(|act| act.answer.is_none())) {
+    if target.run().is_some_and(|run| {
+        run.last_act(&level.object)
+            .is_some_and(|act| act.answer.is_none())
+    }) {
         return false;
     }
     let shut = |gate: &Gate| match gate.place {
-        Place::Step(step) if !gate.is_behind() => rules::gate_rollouts(target, step)
-            .any(|(name, at, _)| name == level.object.name && at == *index),
+        Place::Step(step) if !gate.is_behind() => {
+            rules::gate_rollouts(target, step).any(|(name, at, _)| name == level.object.name && at == *index)
+        }
         _ => false,
     };
     target.gates.iter().any(shut) && rules::reached(level, *index) == rules::Reached::Beyond

@@ -61,8 +61,12 @@ pub fn decide(pipeline: &Pipeline, input: Input, now: Timestamp) -> Result<Vec<E
         events: Vec::new(),
     };
     match input {
-        Input::Approve { gate, expect, person } => person::approve(&mut draft, &gate, expect.as_deref(), &person)?,
-        Input::Reject { gate, expect, person } => person::reject(&mut draft, &gate, expect.as_deref(), &person)?,
+        Input::Approve { gate, expect, person } => {
+            person::approve(&mut draft, &gate, expect.as_deref(), &person)?
+        }
+        Input::Reject { gate, expect, person } => {
+            person::reject(&mut draft, &gate, expect.as_deref(), &person)?
+        }
         Input::Cancel { person } => person::cancel(&mut draft, &person)?,
         Input::Heard(heard) => heard::hear(&mut draft, heard),
         Input::Tick => {}

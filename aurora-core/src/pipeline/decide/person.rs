@@ -222,7 +222,12 @@ fn is_under_way(pipeline: &Pipeline) -> Result<(), Refused> {
     }
 }
 
-fn may_decide(pipeline: &Pipeline, at: &GateRef, expect: Option<&str>, person: &Person) -> Result<Deed, Refused> {
+fn may_decide(
+    pipeline: &Pipeline,
+    at: &GateRef,
+    expect: Option<&str>,
+    person: &Person,
+) -> Result<Deed, Refused> {
     let no_such = || Refused::NoSuchGate { gate: at.clone() };
     let gate = pipeline.gate(at).ok_or_else(no_such)?;
     // Who was faster says more than that it is over.
@@ -236,7 +241,12 @@ fn may_decide(pipeline: &Pipeline, at: &GateRef, expect: Option<&str>, person: &
         });
     }
     is_under_way(pipeline)?;
-    let not_standing = |why| Err(Refused::NotStanding { gate: at.clone(), why });
+    let not_standing = |why| {
+        Err(Refused::NotStanding {
+            gate: at.clone(),
+            why,
+        })
+    };
     match gate.state {
         GateState::Standing { .. } if gate.wants_approval() => {}
         GateState::Standing { .. } => return not_standing("a timer opens it"),

@@ -103,7 +103,8 @@ pub(crate) fn ask_again(run: &Run, level: &Progress) -> AskAgain {
     if took_effect && last.act.expect.is_some() && last.act.expect != level.expect {
         return AskAgain::Now;
     }
-    let same = |act: &&crate::pipeline::ActState| act.act.object == level.object && act.act.expect == level.expect;
+    let same =
+        |act: &&crate::pipeline::ActState| act.act.object == level.object && act.act.expect == level.expect;
     let times = u32::try_from(run.acts.iter().filter(same).count()).unwrap_or(u32::MAX);
     let wait = ASK_AGAIN_AFTER.saturating_mul(1 << times.saturating_sub(1).min(4));
     AskAgain::At(later(*at, wait))
@@ -127,7 +128,10 @@ fn wants_promotion(run: &Run, level: &Progress) -> bool {
         Standing::Moving => {
             last.act.action == Action::PromoteFull
                 && moves(level)
-                && !matches!(last.answer, Some((Answer::Acted(Acted::Done | Acted::Unchanged), _)))
+                && !matches!(
+                    last.answer,
+                    Some((Answer::Acted(Acted::Done | Acted::Unchanged), _))
+                )
         }
         _ => false,
     }
@@ -163,10 +167,20 @@ pub(crate) fn full_promotions(target: &Deployment, run: &Run, now: Timestamp) ->
 
 /// A promote for an object that stands at a pause.
 pub(crate) fn promote(level: &Progress) -> AskedAct {
-    let inconclusive = matches!(level.standing, Standing::AtPause { inconclusive: true, .. });
+    let inconclusive = matches!(
+        level.standing,
+        Standing::AtPause {
+            inconclusive: true,
+            ..
+        }
+    );
     AskedAct {
         object: level.object.clone(),
-        action: if inconclusive { Action::Skip } else { Action::Promote },
+        action: if inconclusive {
+            Action::Skip
+        } else {
+            Action::Promote
+        },
         expect: level.expect.clone(),
     }
 }
@@ -185,7 +199,12 @@ pub(crate) fn failure(pipeline: &Pipeline, target: &Deployment, run: &Run, now: 
 }
 
 /// Whether the time from an apply or an opened gate to the next gate or the end is over.
-pub(crate) fn timed_out(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Timestamp) -> Option<Cause> {
+pub(crate) fn timed_out(
+    pipeline: &Pipeline,
+    target: &Deployment,
+    run: &Run,
+    now: Timestamp,
+) -> Option<Cause> {
     let from = run.clock?;
     if now < later(from, pipeline.timeout.as_duration()) {
         return None;
@@ -243,9 +262,10 @@ fn failing_level(target: &str, run: &Run, seen: &SeenLevel, now: Timestamp) -> O
         &level.message
     };
     match level.standing {
-        Standing::Aborted if run.stage == Stage::Moving => {
-            cause("aborted", format!("{object} was aborted by somebody else: {said}"))
-        }
+        Standing::Aborted if run.stage == Stage::Moving => cause(
+            "aborted",
+            format!("{object} was aborted by somebody else: {said}"),
+        ),
         Standing::Degraded if long && run.stage == Stage::Moving => {
             cause("degraded", format!("{object} is degraded: {said}"))
         }
@@ -277,8 +297,12 @@ pub(crate) fn describe_pod(pod: &FailingPod) -> String {
 pub(crate) fn describe(level: &Progress) -> String {
     let place = match &level.standing {
         Standing::Aborted => "aborted".to_owned(),
-        Standing::AtPause { index, ready: true, .. } => format!("paused at step {}", index + 1),
-        Standing::AtPause { index, .. } => format!("paused at step {}, its new pods are not all available", index + 1),
+        Standing::AtPause {
+            index, ready: true, ..
+        } => format!("paused at step {}", index + 1),
+        Standing::AtPause { index, .. } => {
+            format!("paused at step {}, its new pods are not all available", index + 1)
+        }
         Standing::ChangedElsewhere { by } if by.is_empty() => "changed by somebody else".to_owned(),
         Standing::ChangedElsewhere { by } => format!("changed by somebody else ({by})"),
         Standing::Degraded => "degraded".to_owned(),
@@ -317,5 +341,6 @@ pub(crate) fn evidence(target: &Deployment) -> Vec<Evidence> {
 
 /// Whether an object is one of a plan's workloads.
 pub(crate) fn is_workload(run: &Run, object: &ObjectRef) -> bool {
-    (object.kind == "Rollout" && run.steps.rollouts.contains_key(&object.name)) || run.steps.workloads.contains(object)
+    (object.kind == "Rollout" && run.steps.rollouts.contains_key(&object.name))
+        || run.steps.workloads.contains(object)
 }

@@ -49,7 +49,10 @@ pub(super) fn fail(target: &Deployment, run: &Run, cause: Cause) -> Vec<Conseque
         cause,
         evidence: rules::evidence(target),
     };
-    vec![failed.into(), after_failure(target, Some(run.direction), End::Failed)]
+    vec![
+        failed.into(),
+        after_failure(target, Some(run.direction), End::Failed),
+    ]
 }
 
 /// The pipeline is being ended: back, if there is something to go back to.
@@ -59,10 +62,18 @@ pub(super) fn give_up(target: &Deployment) -> Vec<Consequence> {
         let (target, end) = (target.name.clone(), End::NeverStarted);
         return vec![What::TargetEnded { target, end }.into()];
     }
-    vec![after_failure(target, target.run().map(|run| run.direction), End::LeftAsIs)]
+    vec![after_failure(
+        target,
+        target.run().map(|run| run.direction),
+        End::LeftAsIs,
+    )]
 }
 
-fn after_failure(target: &Deployment, direction: Option<Direction>, nothing_to_go_back_to: End) -> Consequence {
+fn after_failure(
+    target: &Deployment,
+    direction: Option<Direction>,
+    nothing_to_go_back_to: End,
+) -> Consequence {
     let name = target.name.clone();
     let end = match (direction, &target.last_good) {
         (Some(Direction::Back), _) => End::RollbackFailed,
@@ -127,7 +138,9 @@ fn gates(target: &Deployment, run: &Run, now: Timestamp) -> Vec<Consequence> {
             GateState::Standing { .. } => return standing(target, gate, at, step, now),
             GateState::Ahead => {
                 let places: Vec<Reached> = rules::gate_rollouts(target, step)
-                    .map(|(_, index, seen)| seen.map_or(Reached::No, |seen| rules::reached(&seen.level, index)))
+                    .map(|(_, index, seen)| {
+                        seen.map_or(Reached::No, |seen| rules::reached(&seen.level, index))
+                    })
                     .collect();
                 if places.contains(&Reached::No) || !every_rollout_is_seen(target, run) {
                     return Vec::new();
@@ -143,7 +156,9 @@ fn gates(target: &Deployment, run: &Run, now: Timestamp) -> Vec<Consequence> {
                     return again;
                 }
             }
-            GateState::Dropped { .. } | GateState::Expired { .. } | GateState::Rejected { .. } => return Vec::new(),
+            GateState::Dropped { .. } | GateState::Expired { .. } | GateState::Rejected { .. } => {
+                return Vec::new();
+            }
         }
     }
     Vec::new()
@@ -151,7 +166,10 @@ fn gates(target: &Deployment, run: &Run, now: Timestamp) -> Vec<Consequence> {
 
 /// Before the first levels of all Rollouts are there, nothing is known about any gate.
 fn every_rollout_is_seen(target: &Deployment, run: &Run) -> bool {
-    run.steps.rollouts.keys().all(|name| target.rollout(name).is_some())
+    run.steps
+        .rollouts
+        .keys()
+        .all(|name| target.rollout(name).is_some())
 }
 
 fn standing(target: &Deployment, gate: &Gate, at: GateRef, step: usize, now: Timestamp) -> Vec<Consequence> {
@@ -175,7 +193,8 @@ pub(super) fn open(target: &Deployment, step: usize) -> Vec<Consequence> {
     let acts = rules::gate_rollouts(target, step)
         .filter_map(|(_, index, seen)| {
             let level = &seen?.level;
-            matches!(level.standing, Standing::AtPause { index: at, .. } if at == index).then(|| rules::promote(level))
+            matches!(level.standing, Standing::AtPause { index: at, .. } if at == index)
+                .then(|| rules::promote(level))
         })
         .collect();
     ask(target, "gateOpened", acts)
