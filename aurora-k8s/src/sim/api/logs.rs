@@ -21,7 +21,9 @@ pub struct LogRequest {
 
 /// Makes up the output of containers; clones share it.
 #[derive(Clone)]
-pub struct PodLogs(Arc<dyn Fn(&Value, &LogRequest) -> Option<String> + Send + Sync>);
+pub struct PodLogs(Arc<Source>);
+
+type Source = dyn Fn(&Value, &LogRequest) -> Option<String> + Send + Sync;
 
 impl PodLogs {
     /// Output comes from this function; none means that the container did not run.
@@ -39,7 +41,9 @@ impl PodLogs {
         let container = match (query.text("container"), containers.as_slice()) {
             (Some(wanted), held) if held.contains(&wanted) => wanted,
             (Some(wanted), _) => {
-                return Err(ApiError::bad_request(format!("container {wanted} is not valid for pod {name}")));
+                return Err(ApiError::bad_request(format!(
+                    "container {wanted} is not valid for pod {name}"
+                )));
             }
             (None, [only]) => only,
             (None, held) => {
@@ -50,7 +54,10 @@ impl PodLogs {
             }
         };
         let previous = query.flag("previous") && query.text("previous").is_some();
-        let request = LogRequest { container: container.to_owned(), previous };
+        let request = LogRequest {
+            container: container.to_owned(),
+            previous,
+        };
         let Some(text) = (self.0)(pod, &request) else {
             return Err(ApiError::bad_request(if previous {
                 format!("previous terminated container \"{container}\" in pod \"{name}\" not found")

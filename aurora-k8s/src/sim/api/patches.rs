@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::sim::fields::{Element, Ty, merge_keys};
+use crate::sim::fields::{Element, ListMerge, Ty, list_merge};
 
 /// Carries out a JSON patch. None: an operation is malformed, or cannot be done, or its test fails.
 pub(crate) fn json_patch(target: &Value, operations: &Value) -> Option<Value> {
@@ -78,9 +78,13 @@ fn take(target: &mut Value, path: &str) -> Option<Value> {
 pub(crate) fn strategic(target: &Value, patch: &Value, ty: Ty) -> Value {
     match (target, patch) {
         (_, Value::Object(changes)) => merge_maps(target.as_object(), changes, ty),
-        (Value::Array(held), Value::Array(changes)) => match merge_keys(ty) {
-            Some(keys) => merge_lists(held, changes, &keys, ty),
-            None => patch.clone(),
+        (Value::Array(held), Value::Array(changes)) => match list_merge(ty) {
+            Some(ListMerge::Keys(keys)) => merge_lists(held, changes, keys, ty),
+            Some(ListMerge::Set) => {
+                let new = changes.iter().filter(|item| !held.contains(item));
+                held.iter().chain(new).cloned().collect()
+            }
+            Some(ListMerge::Atomic) | None => patch.clone(),
         },
         _ => patch.clone(),
     }
@@ -90,7 +94,11 @@ const DIRECTIVE: &str = "$patch";
 
 fn merge_maps(held: Option<&Map<String, Value>>, changes: &Map<String, Value>, ty: Ty) -> Value {
     let replace = changes.get(DIRECTIVE).is_some_and(|it| it == "replace");
-    let mut out = if replace { Map::new() } else { held.cloned().unwrap_or_default() };
+    let mut out = if replace {
+        Map::new()
+    } else {
+        held.cloned().unwrap_or_default()
+    };
     if let Some(Value::Array(kept)) = changes.get("$retainKeys") {
         out.retain(|name, _| kept.iter().any(|it| it == name.as_str()));
     }
@@ -112,14 +120,20 @@ fn merge_maps(held: Option<&Map<String, Value>>, changes: &Map<String, Value>, t
     Value::Object(out)
 }
 
-fn merge_lists(held: &[Value], changes: &[Value], keys: &[String], ty: Ty) -> Value {
+fn merge_lists(held: &[Value], changes: &[Value], keys: &[(String, Option<Value>)], ty: Ty) -> Value {
     let item_ty = ty.step(&Element::Index(0));
-    let replace = changes.iter().any(|it| it[DIRECTIVE] == "replace" && it.as_object().is_some_and(|map| map.len() == 1));
+    let replace = changes
+        .iter()
+        .any(|it| it[DIRECTIVE] == "replace" && it.as_object().is_some_and(|map| map.len() == 1));
     let mut out = if replace { Vec::new() } else { held.to_vec() };
     for change in changes {
         // A patch may leave out the keys that have a default.
         let same = |item: &Value| {
-            let named: Vec<&String> = keys.iter().filter(|key| !change[key.as_str()].is_null()).collect();
+            let named: Vec<&String> = keys
+                .iter()
+                .map(|(key, _)| key)
+                .filter(|key| !change[key.as_str()].is_null())
+                .collect();
             !named.is_empty() && named.iter().all(|key| item[key.as_str()] == change[key.as_str()])
         };
         let at = out.iter().position(same);
@@ -144,15 +158,39 @@ mod tests {
     fn json_patches_change_lists_and_maps() {
         let target = json!({"a": {"b/c": 1}, "list": [1, 2]});
         for (operations, wanted) in [
-            (json!([{"op": "add", "path": "/list/-", "value": 3}]), Some(json!({"a": {"b/c": 1}, "list": [1, 2, 3]}))),
-            (json!([{"op": "add", "path": "/list/0", "value": 0}]), Some(json!({"a": {"b/c": 1}, "list": [0, 1, 2]}))),
-            (json!([{"op": "remove", "path": "/a/b~1c"}]), Some(json!({"a": {}, "list": [1, 2]}))),
-            (json!([{"op": "replace", "path": "/list/1", "value": 9}]), Some(json!({"a": {"b/c": 1}, "list": [1, 9]}))),
-            (json!([{"op": "move", "from": "/a", "path": "/d"}]), Some(json!({"d": {"b/c": 1}, "list": [1, 2]}))),
-            (json!([{"op": "copy", "from": "/list/0", "path": "/d"}]), Some(json!({"a": {"b/c": 1}, "list": [1, 2], "d": 1}))),
-            (json!([{"op": "test", "path": "/list/0", "value": 1}]), Some(target.clone())),
+            (
+                json!([{"op": "add", "path": "/list/-", "value": 3}]),
+                Some(json!({"a": {"b/c": 1}, "list": [1, 2, 3]})),
+            ),
+            (
+                json!([{"op": "add", "path": "/list/0", "value": 0}]),
+                Some(json!({"a": {"b/c": 1}, "list": [0, 1, 2]})),
+            ),
+            (
+                json!([{"op": "remove", "path": "/a/b~1c"}]),
+                Some(json!({"a": {}, "list": [1, 2]})),
+            ),
+            (
+                json!([{"op": "replace", "path": "/list/1", "value": 9}]),
+                Some(json!({"a": {"b/c": 1}, "list": [1, 9]})),
+            ),
+            (
+                json!([{"op": "move", "from": "/a", "path": "/d"}]),
+                Some(json!({"d": {"b/c": 1}, "list": [1, 2]})),
+            ),
+            (
+                json!([{"op": "copy", "from": "/list/0", "path": "/d"}]),
+                Some(json!({"a": {"b/c": 1}, "list": [1, 2], "d": 1})),
+            ),
+            (
+                json!([{"op": "test", "path": "/list/0", "value": 1}]),
+                Some(target.clone()),
+            ),
             (json!([{"op": "test", "path": "/list/0", "value": 2}]), None),
-            (json!([{"op": "test", "path": "/gone", "value": null}]), Some(target.clone())),
+            (
+                json!([{"op": "test", "path": "/gone", "value": null}]),
+                Some(target.clone()),
+            ),
             (json!([{"op": "remove", "path": "/gone"}]), None),
             (json!([{"op": "replace", "path": "/gone", "value": 1}]), None),
             (json!([{"op": "add", "path": "/list/7", "value": 1}]), None),
@@ -196,11 +234,12 @@ mod tests {
         let target = json!({"metadata": {"finalizers": ["a", "b"], "labels": {"x": "1"}}});
         let patch = json!({"metadata": {
             "$deleteFromPrimitiveList/finalizers": ["a"],
+            "finalizers": ["b", "c"],
             "labels": {"$patch": "replace", "y": "2"},
         }});
         assert_eq!(
             strategic(&target, &patch, ty),
-            json!({"metadata": {"finalizers": ["b"], "labels": {"y": "2"}}})
+            json!({"metadata": {"finalizers": ["b", "c"], "labels": {"y": "2"}}})
         );
     }
 }

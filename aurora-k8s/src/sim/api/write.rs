@@ -9,7 +9,7 @@ use super::admission;
 use super::error::ApiError;
 use super::patches::{json_patch, strategic};
 use super::request::{ObjectPath, PatchKind, Query, header_text};
-use crate::sim::fields::{ApplyError, Manager, Ty, apply, prune_unknown, record_update};
+use crate::sim::fields::{Manager, Ty, prune_unknown, record_update};
 use crate::sim::patch::merge;
 use crate::sim::{Objects, Resource};
 
@@ -51,7 +51,11 @@ impl Write<'_> {
     /// `POST` to a collection.
     pub(crate) fn create(&self) -> Result<Written, ApiError> {
         let mut object = self.object()?;
-        if !object["metadata"]["resourceVersion"].as_str().unwrap_or_default().is_empty() {
+        if !object["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .is_empty()
+        {
             return Err(ApiError::scripted(
                 500,
                 "resourceVersion should not be set on objects to be created",
@@ -63,7 +67,14 @@ impl Write<'_> {
             ApiError::bad_request(format!("strict decoding error: {fields}"))
         })?;
         let created = self.store_new(object, |object| {
-            record_update(None, object, self.ty(), &self.updater(""), self.splits(), self.objects.now());
+            record_update(
+                None,
+                object,
+                self.ty(),
+                &self.updater(""),
+                self.splits(),
+                self.objects.now(),
+            );
         })?;
         self.written(201, None, &created, warnings)
     }
@@ -84,12 +95,19 @@ impl Write<'_> {
         })?;
         let live = self.live()?;
         let metadata = &object["metadata"];
-        if let Some(uid) = metadata["uid"].as_str().filter(|uid| live["metadata"]["uid"] != *uid) {
+        if let Some(uid) = metadata["uid"]
+            .as_str()
+            .filter(|uid| live["metadata"]["uid"] != *uid)
+        {
             let held = live["metadata"]["uid"].as_str().unwrap_or_default();
-            let reason = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {held}");
+            let reason =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {held}");
             return Err(ApiError::conflict(self.resource, name, &reason));
         }
-        let expected = match metadata["resourceVersion"].as_str().filter(|text| !text.is_empty()) {
+        let expected = match metadata["resourceVersion"]
+            .as_str()
+            .filter(|text| !text.is_empty())
+        {
             Some(text) => Some(self.version(text)?),
             None if admission::is_custom(self.resource) => {
                 let problem = "Invalid value: 0x0: must be specified for an update".to_owned();
@@ -124,7 +142,10 @@ impl Write<'_> {
             let mut next = self.patched(kind, &live, &patch, self.ty())?;
             let mut warnings = Vec::new();
             self.strict(&mut next, &mut warnings, |fields| {
-                let problems = [("patch".to_owned(), format!("Invalid value: strict decoding error: {fields}"))];
+                let problems = [(
+                    "patch".to_owned(),
+                    format!("Invalid value: strict decoding error: {fields}"),
+                )];
                 ApiError::invalid(self.resource, self.name(), &problems)
             })?;
             self.same_object(&live, &mut next)?;
@@ -157,98 +178,18 @@ impl Write<'_> {
             object["spec"]["replicas"] = next["spec"]["replicas"].as_i64().unwrap_or(0).into();
             let stored = self.store_main(&live, object, |object| {
                 let manager = self.updater("scale");
-                record_update(Some(&live), object, self.ty(), &manager, self.splits(), self.objects.now());
+                record_update(
+                    Some(&live),
+                    object,
+                    self.ty(),
+                    &manager,
+                    self.splits(),
+                    self.objects.now(),
+                );
             })?;
             let mut written = self.written(200, Some(&live), &stored, Vec::new())?;
             written.object = scale_of(self.resource, &written.object);
             Ok(written)
-        })
-    }
-
-    fn apply(&self) -> Result<Written, ApiError> {
-        let Some(manager) = self.query.text("fieldManager") else {
-            return Err(ApiError::no_field_manager());
-        };
-        let subresource = self.path.subresource.as_deref().unwrap_or_default();
-        let manager = Manager::applier(manager, &self.resource.api_version(), subresource);
-        let mut config = self.object()?;
-        let (name, metadata) = (self.name(), &config["metadata"]);
-        if metadata.get("managedFields").is_some_and(|it| !it.is_null()) {
-            return Err(ApiError::bad_request("metadata.managedFields must be nil"));
-        }
-        match metadata["name"].as_str() {
-            Some(sent) if sent != name => {
-                return Err(ApiError::bad_request(format!(
-                    "the name of the object ({sent}) does not match the name on the URL ({name})"
-                )));
-            }
-            Some(_) => {}
-            None => config["metadata"]["name"] = name.into(),
-        }
-        let force = self.query.flag("force");
-        self.repeat(|| match self.objects.get(self.resource, self.namespace(), name) {
-            None if subresource.is_empty() => self.apply_new(&config, &manager, force),
-            None => Err(ApiError::not_found(self.resource, name)),
-            Some(live) => self.apply_over(&live, &config, &manager, force),
-        })
-    }
-
-    fn apply_new(&self, config: &Value, manager: &Manager, force: bool) -> Result<Written, ApiError> {
-        let metadata = &config["metadata"];
-        if let Some(uid) = metadata["uid"].as_str().filter(|uid| !uid.is_empty()) {
-            let reason = format!(
-                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-            );
-            return Err(ApiError::conflict(self.resource, self.name(), &reason));
-        }
-        if metadata["resourceVersion"].as_str().is_some_and(|text| !text.is_empty()) {
-            return Err(ApiError::modified(self.resource, self.name()));
-        }
-        let applied = self.applied(None, config, manager, force)?;
-        let created = self.store_new(applied, |_| {})?;
-        self.written(201, None, &created, Vec::new())
-    }
-
-    fn apply_over(
-        &self,
-        live: &Arc<Value>,
-        config: &Value,
-        manager: &Manager,
-        force: bool,
-    ) -> Result<Written, ApiError> {
-        let (sent, held) = (&config["metadata"], &live["metadata"]);
-        if let Some(uid) = sent["uid"].as_str().filter(|uid| held["uid"] != *uid) {
-            let problem = format!("Invalid value: \"{uid}\": field is immutable");
-            let problems = [("metadata.uid".to_owned(), problem)];
-            return Err(ApiError::invalid(self.resource, self.name(), &problems));
-        }
-        let version = sent["resourceVersion"].as_str().filter(|text| !text.is_empty());
-        if version.is_some_and(|version| held["resourceVersion"] != version) {
-            return Err(ApiError::modified(self.resource, self.name()));
-        }
-        let next = self.applied(Some(live), config, manager, force)?;
-        let stored = self.store(live, next, |_| {})?;
-        self.written(200, Some(live), &stored, Vec::new())
-    }
-
-    fn applied(
-        &self,
-        live: Option<&Value>,
-        config: &Value,
-        manager: &Manager,
-        force: bool,
-    ) -> Result<Value, ApiError> {
-        apply(live, config, self.ty(), manager, self.splits(), force, self.objects.now()).map_err(|error| {
-            match error {
-                ApplyError::Untyped(problem) => {
-                    ApiError::untyped(self.namespace(), self.name(), self.resource, &problem)
-                }
-                ApplyError::Conflicts(conflicts) => {
-                    let conflicts: Vec<(String, String)> =
-                        conflicts.into_iter().map(|it| (it.manager, it.field)).collect();
-                    ApiError::apply_conflict(&conflicts)
-                }
-            }
         })
     }
 
@@ -290,10 +231,17 @@ impl Write<'_> {
 
     fn record(&self, live: &Value, object: &mut Value) {
         let manager = self.updater(self.path.subresource.as_deref().unwrap_or_default());
-        record_update(Some(live), object, self.ty(), &manager, self.splits(), self.objects.now());
+        record_update(
+            Some(live),
+            object,
+            self.ty(),
+            &manager,
+            self.splits(),
+            self.objects.now(),
+        );
     }
 
-    fn store_new(&self, mut object: Value, record: impl FnOnce(&mut Value)) -> Result<Arc<Value>, ApiError> {
+    pub(super) fn store_new(&self, mut object: Value, record: impl FnOnce(&mut Value)) -> Result<Arc<Value>, ApiError> {
         if self.splits()
             && let Some(map) = object.as_object_mut()
         {
@@ -306,7 +254,7 @@ impl Write<'_> {
         Ok(self.objects.create(self.resource, object)?)
     }
 
-    fn store(
+    pub(super) fn store(
         &self,
         live: &Arc<Value>,
         next: Value,
@@ -325,7 +273,13 @@ impl Write<'_> {
                     object["metadata"]["managedFields"] = json!([]);
                 }
                 let expected = version_of(live);
-                Ok(self.objects.update_status(self.resource, self.namespace(), self.name(), expected, &object)?)
+                Ok(self.objects.update_status(
+                    self.resource,
+                    self.namespace(),
+                    self.name(),
+                    expected,
+                    &object,
+                )?)
             }
             Some(_) => Err(ApiError::no_such_subresource()),
         }
@@ -350,11 +304,13 @@ impl Write<'_> {
         admission::validate(self.resource, Some(live), &next, self.ty())?;
         record(&mut next);
         let expected = version_of(live);
-        Ok(self.objects.update(self.resource, self.namespace(), self.name(), expected, next)?)
+        Ok(self
+            .objects
+            .update(self.resource, self.namespace(), self.name(), expected, next)?)
     }
 
     /// Repeats what lost against another writer; a client that named a version is told instead.
-    fn repeat(&self, mut attempt: impl FnMut() -> Result<Written, ApiError>) -> Result<Written, ApiError> {
+    pub(super) fn repeat(&self, mut attempt: impl FnMut() -> Result<Written, ApiError>) -> Result<Written, ApiError> {
         let mut result = attempt();
         for _ in 1..ATTEMPTS {
             match &result {
@@ -365,7 +321,7 @@ impl Write<'_> {
         result
     }
 
-    fn written(
+    pub(super) fn written(
         &self,
         code: u16,
         live: Option<&Arc<Value>>,
@@ -373,7 +329,9 @@ impl Write<'_> {
         warnings: Vec<String>,
     ) -> Result<Written, ApiError> {
         let mut object = (**stored).clone();
-        let before = live.and_then(|live| live["metadata"]["resourceVersion"].as_str()).map(str::to_owned);
+        let before = live
+            .and_then(|live| live["metadata"]["resourceVersion"].as_str())
+            .map(str::to_owned);
         let mut after = object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
         if self.query.is_dry_run()? {
             // Nothing was stored: the object keeps the version it has, a new one has none.
@@ -387,7 +345,13 @@ impl Write<'_> {
                 }
             }
         }
-        Ok(Written { code, object, before, after, warnings })
+        Ok(Written {
+            code,
+            object,
+            before,
+            after,
+            warnings,
+        })
     }
 
     fn strict(
@@ -420,7 +384,7 @@ impl Write<'_> {
     }
 
     /// The body as an object of the kind and namespace of the path.
-    fn object(&self) -> Result<Value, ApiError> {
+    pub(super) fn object(&self) -> Result<Value, ApiError> {
         let mut object = self.parsed()?;
         let wanted = self.resource.api_version();
         match object["apiVersion"].as_str() {
@@ -461,6 +425,12 @@ impl Write<'_> {
     }
 
     fn parsed(&self) -> Result<Value, ApiError> {
+        let kind = header_text(self.headers, header::CONTENT_TYPE);
+        if kind.contains("protobuf") || kind.contains("cbor") {
+            return Err(ApiError::unsupported_media_type(
+                "application/json, application/yaml",
+            ));
+        }
         let body = serde_json::from_slice(self.body).or_else(|error| {
             if header_text(self.headers, header::CONTENT_TYPE).contains("yaml") {
                 let text = std::str::from_utf8(self.body).unwrap_or_default();
@@ -495,19 +465,19 @@ impl Write<'_> {
         Manager::updater(&name, &self.resource.api_version(), subresource)
     }
 
-    fn ty(&self) -> Ty {
+    pub(super) fn ty(&self) -> Ty {
         Ty::of_kind(&self.resource.group, &self.resource.kind)
     }
 
-    fn splits(&self) -> bool {
+    pub(super) fn splits(&self) -> bool {
         self.resource.has_status
     }
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.path.name.as_deref().unwrap_or_default()
     }
 
-    fn namespace(&self) -> &str {
+    pub(super) fn namespace(&self) -> &str {
         self.path.namespace.as_deref().unwrap_or_default()
     }
 }
@@ -517,7 +487,10 @@ pub(crate) fn scale_of(resource: &Resource, object: &Value) -> Value {
     let rollout = resource.kind == "Rollout";
     let replicas = if rollout { "HPAReplicas" } else { "replicas" };
     let selector = if rollout {
-        object["status"]["selector"].as_str().unwrap_or_default().to_owned()
+        object["status"]["selector"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     } else {
         let labels = object["spec"]["selector"]["matchLabels"].as_object();
         let terms: Vec<String> = labels

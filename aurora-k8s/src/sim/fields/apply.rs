@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::managed::{Manager, Managers};
-use super::schema::{ListMerge, Shape, Ty};
+use super::schema::{ListMerge, Scalar, Shape, Ty};
 use super::set::{Element, FieldSet, path_text};
 use super::typed::{Comparison, compare, field_set, merge, problems, remove};
 
@@ -68,7 +68,11 @@ pub(crate) fn apply(
     {
         // What nobody tracked belongs to somebody, or the first apply could not conflict with it.
         let all = ignored(&field_set(&stripped(live), ty), part);
-        managers.set(Manager::updater("before-first-apply", &manager.api_version, ""), all, now);
+        managers.set(
+            Manager::updater("before-first-apply", &manager.api_version, ""),
+            all,
+            now,
+        );
     }
     let merged = merge(&before, &config, ty);
     let last = managers.owned_by(manager).map(|(_, owned)| owned.fields.clone());
@@ -101,7 +105,10 @@ pub(crate) fn record_update(
     now: Timestamp,
 ) {
     let part = part(manager, split);
-    let sent = next["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let sent = next["metadata"]["managedFields"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let reset = matches!(sent.as_slice(), [one] if one.as_object().is_some_and(Map::is_empty));
     let own = Managers::of(next);
     let mut managers = match live {
@@ -116,7 +123,10 @@ pub(crate) fn record_update(
         let touched = changes.modified.union(&changes.added);
         yield_fields(&mut managers, manager, &touched, &changes.removed);
         let held = managers.owned_by(manager).map(|(_, owned)| owned.fields.clone());
-        let fields = held.unwrap_or_default().difference(&changes.removed).union(&touched);
+        let fields = held
+            .unwrap_or_default()
+            .difference(&changes.removed)
+            .union(&touched);
         managers.set(manager.clone(), fields, now);
     }
     managers.write_to(next);
@@ -131,7 +141,9 @@ pub(crate) fn nulls(object: &Value, ty: Ty) -> Vec<(String, &'static str)> {
                 let wanted = match shape {
                     Shape::List { .. } => "array",
                     Shape::Map { .. } => "object",
-                    Shape::Scalar(_) | Shape::Any => "value",
+                    Shape::Scalar(Scalar::Boolean) => "boolean",
+                    Shape::Scalar(Scalar::Numeric) => "integer",
+                    Shape::Scalar(_) | Shape::Any => "string",
                 };
                 out.push((path_text(path).trim_start_matches('.').to_owned(), wanted));
             }
@@ -290,7 +302,10 @@ fn conflicts(managers: &Managers, manager: &Manager, touched: &FieldSet) -> Vec<
             continue;
         }
         for path in owned.fields.intersection(touched).paths() {
-            out.push(Conflict { manager: other.to_string(), field: path_text(&path) });
+            out.push(Conflict {
+                manager: other.to_string(),
+                field: path_text(&path),
+            });
         }
     }
     out
@@ -319,12 +334,10 @@ fn with_identity(mut object: Value, live: Option<&Value>, sent: &Value) -> Value
     object
 }
 
-/// The keys that tell the items of the list at `ty` apart, if it merges by keys.
-pub(crate) fn merge_keys(ty: Ty) -> Option<Vec<String>> {
+/// How lists of this type merge; none for other types.
+pub(crate) fn list_merge(ty: Ty) -> Option<&'static ListMerge> {
     match ty.shape() {
-        Shape::List { merge: ListMerge::Keys(keys), .. } => {
-            Some(keys.iter().map(|(name, _)| name.clone()).collect())
-        }
+        Shape::List { merge, .. } => Some(merge),
         _ => None,
     }
 }

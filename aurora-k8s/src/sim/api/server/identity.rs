@@ -6,7 +6,8 @@ use aurora_core::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use serde_json::{Value, json};
 use tokio_rustls::rustls::ServerConfig;
@@ -25,14 +26,19 @@ pub(super) struct Identity {
     key: Secret,
     pub(super) token: Secret,
     pub(super) port: Option<u16>,
+    hosts: Vec<String>,
 }
 
 impl Identity {
     /// Makes certificates for loopback, and for `host` where the server is reached by another address.
     pub(super) fn generate(host: &str) -> Result<Self, ServerError> {
-        let failed = |source: rcgen::Error| ServerError::Certificates { source: source.into() };
+        let failed = |source: rcgen::Error| ServerError::Certificates {
+            source: source.into(),
+        };
         let mut authority = CertificateParams::default();
-        authority.distinguished_name.push(DnType::CommonName, "simulated cluster");
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "simulated cluster");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let authority_key = KeyPair::generate().map_err(failed)?;
@@ -41,8 +47,10 @@ impl Identity {
         if !names.iter().any(|name| name == host) {
             names.push(host.to_owned());
         }
-        let mut server = CertificateParams::new(names).map_err(failed)?;
-        server.distinguished_name.push(DnType::CommonName, "simulated cluster API");
+        let mut server = CertificateParams::new(names.clone()).map_err(failed)?;
+        server
+            .distinguished_name
+            .push(DnType::CommonName, "simulated cluster API");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         server.use_authority_key_identifier_extension = true;
@@ -55,6 +63,7 @@ impl Identity {
             key: Secret::new(key.serialize_pem()),
             token: Secret::new(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())),
             port: None,
+            hosts: names,
         })
     }
 
@@ -67,6 +76,7 @@ impl Identity {
             key: Secret::new(text("key")?),
             token: Secret::new(text("token")?),
             port: value["port"].as_u64().and_then(|port| port.try_into().ok()),
+            hosts: value["hosts"].as_array()?.iter().filter_map(|host| host.as_str().map(str::to_owned)).collect(),
         })
     }
 
@@ -77,17 +87,28 @@ impl Identity {
             "key": self.key.expose(),
             "token": self.token.expose(),
             "port": self.port,
+            "hosts": self.hosts,
         })
+    }
+
+    /// Tells whether clients that reach the server under `host` can verify it.
+    pub(super) fn covers(&self, host: &str) -> bool {
+        self.hosts.iter().any(|covered| covered == host)
     }
 
     pub(super) fn tls(&self) -> Result<ServerConfig, ServerError> {
         let failed = |source| ServerError::Certificates { source };
         let certificate =
             CertificateDer::from_pem_slice(self.certificate.as_bytes()).map_err(|it| failed(it.into()))?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.expose().as_bytes()).map_err(|it| failed(it.into()))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(self.key.expose().as_bytes()).map_err(|it| failed(it.into()))?;
         let mut config = ServerConfig::builder_with_provider(default_provider().into())
             .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate], key))
+            .and_then(|builder| {
+                builder
+                    .with_no_client_auth()
+                    .with_single_cert(vec![certificate], key)
+            })
             .map_err(|it| failed(it.into()))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
