@@ -6,6 +6,8 @@
 
 #[path = "traces/drivers.rs"]
 mod drivers;
+#[path = "traces/executor.rs"]
+mod executor;
 #[path = "traces/recording.rs"]
 mod recording;
 #[path = "traces/world.rs"]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::executor::{executor, executor_under_load, paced_executor};
 use crate::world::{Driver, Outcome, World};
 
 macro_rules! drivers {
@@ -44,6 +45,20 @@ drivers! {
     "ns-terminating" => ns_terminating,
     "restart-and-scale" => restart_and_scale,
     "controller-restart" => controller_restart,
+    "rule-api-killed-at-gate" => executor,
+    "rule-cancel-mid-apply" => executor_under_load,
+    "rule-cancel-mid-apply-stamped" => executor,
+    "rule-cancel-one-of-three" => executor,
+    "rule-foreign-field-in-template" => executor,
+    "rule-hpa-joins-and-leaves" => paced_executor,
+    "rule-hpa-joins-without-count" => executor,
+    "rule-hpa-leaves-first" => executor,
+    "rule-new-sibling-crashes" => executor,
+    "rule-rollback-dip" => executor,
+    "rule-rollback-one-crashes" => executor,
+    "rule-rollback-sibling-finished" => executor,
+    "rule-stable-service-endpoints" => executor,
+    "rule-three-gate-by-gate" => executor,
 }
 
 fn same(_manifest: &mut Value) {}

@@ -23,13 +23,24 @@ pub(crate) fn token(status: &Value) -> String {
 /// ReplicaSets of a Rollout: hash → wanted, pods, ready pods.
 pub(crate) type Sets = BTreeMap<String, (i64, i64, i64)>;
 
-/// What the driver did.
+/// What the driver did, or wrote down.
 #[derive(Clone, Debug)]
 pub(crate) struct Act {
     pub(crate) text: String,
-    pub(crate) body: Value,
-    pub(crate) http: Option<u64>,
-    pub(crate) generation: Option<u64>,
+    /// The whole line.
+    pub(crate) line: Value,
+    /// The Rollout that it acts on; none for a remark, or for what acts on something else.
+    pub(crate) on: Option<String>,
+}
+
+impl Act {
+    pub(crate) fn http(&self) -> Option<u64> {
+        self.line["http"].as_u64()
+    }
+
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.line["generation"].as_u64()
+    }
 }
 
 /// One line of a recording.
@@ -46,6 +57,20 @@ pub(crate) enum Line {
         rollout: String,
         sets: Sets,
     },
+}
+
+impl Line {
+    fn status_of(&self, of: &str) -> Option<(u64, &Value)> {
+        match self {
+            Self::Status {
+                rollout,
+                generation,
+                status,
+                ..
+            } if rollout == of => Some((*generation, status)),
+            _ => None,
+        }
+    }
 }
 
 /// A recording with its manifests.
@@ -79,34 +104,40 @@ impl Recording {
         for line in text.lines() {
             recording.add(&serde_json::from_str(line).unwrap());
         }
-        recording.put_applies_before_what_they_caused();
+        recording.put_acts_before_what_they_caused();
         recording
     }
 
+    /// Whether the acts are the log of an executor that drives several Rollouts by plans.
+    pub(crate) fn is_of_an_executor(&self) -> bool {
+        self.name.starts_with("rule-")
+    }
+
     fn add(&mut self, line: &Value) {
-        let rollout = line["rollout"].as_str().unwrap_or("web").to_owned();
         if let Some(text) = line["action"].as_str() {
+            let on = if self.is_of_an_executor() {
+                acted_on(text, line)
+            } else {
+                Some("web".to_owned())
+            };
             let controller = text.starts_with("stop controller") || text.starts_with("controller started");
-            if line["http"].is_u64() || controller {
+            if line["http"].is_u64() || controller || self.is_of_an_executor() {
                 self.lines.push(Line::Act(Act {
                     text: text.to_owned(),
-                    body: line["body"].clone(),
-                    http: line["http"].as_u64(),
-                    generation: line["generation"].as_u64(),
+                    line: line.clone(),
+                    on,
                 }));
             }
             return;
         }
+        let rollout = line["rollout"].as_str().unwrap_or("web").to_owned();
         let sets = sets(&line["rs"]);
-        let known = self.hashes.entry(rollout.clone()).or_default();
-        let appeared = line["rsScaled"]
-            .as_str()
-            .map(str::to_owned)
-            .filter(|_| line["from"].is_null());
-        for hash in appeared.into_iter().chain(sets.keys().cloned()) {
-            if !known.contains(&hash) {
-                known.push(hash);
-            }
+        if let Some(scaled) = line["rsScaled"].as_str().filter(|_| line["from"].is_null()) {
+            let (of, hash) = scaled.rsplit_once('-').unwrap_or(("web", scaled));
+            self.appeared(of, hash);
+        }
+        for hash in sets.keys() {
+            self.appeared(&rollout, hash);
         }
         if line["status"].is_object() && line["generation"].is_u64() {
             let generation = line["generation"].as_u64().unwrap();
@@ -121,58 +152,84 @@ impl Recording {
         }
     }
 
-    /// An action is written down when its answer is there, which may be after the watch told of its effect.
-    fn put_applies_before_what_they_caused(&mut self) {
-        let mut at = 0;
-        while at < self.lines.len() {
-            if let Line::Act(Act {
-                generation: Some(made),
-                ..
-            }) = &self.lines[at]
-            {
-                let made = *made;
-                let caused =
-                    |line: &Line| matches!(line, Line::Status { generation, .. } if *generation >= made);
-                let first = self.lines[..at].iter().position(caused);
-                if let Some(first) = first.filter(|_| !self.is_on_another_rollout(at)) {
-                    let act = self.lines.remove(at);
-                    self.lines.insert(first, act);
-                }
-            }
-            at += 1;
+    fn appeared(&mut self, of: &str, hash: &str) {
+        let known = self.hashes.entry(of.to_owned()).or_default();
+        if !known.iter().any(|it| it == hash) {
+            known.push(hash.to_owned());
         }
     }
 
-    fn is_on_another_rollout(&self, at: usize) -> bool {
-        let other = |line: &Line| matches!(line, Line::Status { rollout, .. } if rollout != "web");
-        self.lines[..at].iter().any(other)
+    /// An act is written down when its answer is there, which may be after the watch told of its effect; and
+    /// the watch may tell late what was before the act.
+    fn put_acts_before_what_they_caused(&mut self) {
+        for at in 0..self.lines.len() {
+            let Line::Act(Act {
+                text, on: Some(on), ..
+            }) = &self.lines[at]
+            else {
+                continue;
+            };
+            let Line::Act(act) = &self.lines[at] else { continue };
+            let first_with = |is: &dyn Fn(u64, &Value) -> bool, from: usize| {
+                let lines = self.lines.iter().enumerate().skip(from);
+                lines
+                    .filter_map(|(place, line)| Some((place, line.status_of(on)?)))
+                    .find(|(_, (generation, status))| is(*generation, status))
+                    .map(|(place, _)| place)
+            };
+            let place = match act.generation() {
+                Some(made) => first_with(&|generation, _| generation >= made, 0).filter(|place| *place < at),
+                None if text.starts_with("abort") && self.is_of_an_executor() => {
+                    first_with(&|_, status| status["abort"] == true, at).map(|place| place - 1)
+                }
+                None => None,
+            };
+            if let Some(place) = place {
+                let act = self.lines.remove(at);
+                self.lines.insert(place, act);
+            }
+        }
     }
 
-    /// Phases and steps of one Rollout between the actions, repeats folded.
+    /// Phases and steps of one Rollout between the acts on it, repeats folded.
     pub(crate) fn states(&self, of: &str) -> Vec<String> {
+        self.states_before(self.lines.len(), of)
+    }
+
+    fn states_before(&self, end: usize, of: &str) -> Vec<String> {
         let mut states: Vec<String> = Vec::new();
         let mut last = String::new();
         let mut acts = 0;
-        for line in &self.lines {
-            match line {
-                Line::Act(_) => {
-                    acts += 1;
-                    states.push(format!("‹{acts}›"));
+        for line in &self.lines[..end] {
+            if let Line::Act(Act { on: Some(on), .. }) = line
+                && on == of
+            {
+                acts += 1;
+                states.push(format!("‹{acts}›"));
+            }
+            if let Some((_, status)) = line.status_of(of) {
+                let now = token(status);
+                if now != last {
+                    states.push(now.clone());
+                    last = now;
                 }
-                Line::Status { rollout, status, .. } if rollout == of => {
-                    let now = token(status);
-                    if now != last {
-                        states.push(now.clone());
-                        last = now;
-                    }
-                }
-                _ => {}
             }
         }
         states
     }
 
-    /// The act with this number (from 1), and what one Rollout looked like just before it; number 0 is the end.
+    /// What a Rollout went through before the act with this number (from 0).
+    pub(crate) fn states_before_act(&self, act: usize, of: &str) -> Vec<String> {
+        let acts = self
+            .lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| matches!(line, Line::Act(_)));
+        let end = acts.map(|(place, _)| place).nth(act).unwrap_or(self.lines.len());
+        self.states_before(end, of)
+    }
+
+    /// What one Rollout looked like just before the act with this number (from 1); number 0 is the end.
     pub(crate) fn before(&self, act: usize, of: &str) -> (Option<Value>, Vec<Sets>) {
         let mut acts = 0;
         let mut status_before = None;
@@ -219,6 +276,18 @@ impl Recording {
         })
         .collect()
     }
+}
+
+/// The Rollout that a line of an executor's log changed.
+fn acted_on(text: &str, line: &Value) -> Option<String> {
+    if let Some((_, name)) = text.split_once("applied Rollout/") {
+        return Some(name.to_owned());
+    }
+    if text.starts_with("a person adds env") || text.starts_with("JSON patch") {
+        return Some("web".to_owned());
+    }
+    let (verb, name) = text.split_once(' ')?;
+    (["abort", "full", "promote"].contains(&verb) && line["answer"] == "Done").then(|| name.to_owned())
 }
 
 fn sets(value: &Value) -> Sets {

@@ -16,7 +16,7 @@ use super::{
     write,
 };
 
-/// How often a target is looked at, as a real autoscaler does.
+/// How often a target is looked at, the first time included, as a real autoscaler does.
 const PERIOD: Duration = Duration::from_secs(15);
 
 /// The controller of HorizontalPodAutoscalers.
@@ -26,7 +26,7 @@ pub(super) struct Autoscalers;
 #[async_trait]
 impl Reconciler for Autoscalers {
     fn latency(&self) -> Duration {
-        Duration::from_millis(200)
+        PERIOD
     }
 
     fn wants(&self, _objects: &Objects, event: &WatchEvent) -> Vec<ObjectKey> {
