@@ -1,1 +1,4 @@
 //! placeholder
+pub mod argo;
+#[cfg(feature = "execute")]
+pub mod execute;
