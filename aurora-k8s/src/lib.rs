@@ -2,3 +2,5 @@
 pub mod argo;
 #[cfg(feature = "execute")]
 pub mod execute;
+#[cfg(feature = "sim")]
+pub mod sim;
