@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::executor::{executor, paced_executor};
+use crate::executor::{executor, executor_under_load, paced_executor};
 use crate::world::{Driver, Outcome, World};
 
 macro_rules! drivers {
@@ -46,7 +46,7 @@ drivers! {
     "restart-and-scale" => restart_and_scale,
     "controller-restart" => controller_restart,
     "rule-api-killed-at-gate" => executor,
-    "rule-cancel-mid-apply" => executor,
+    "rule-cancel-mid-apply" => executor_under_load,
     "rule-cancel-mid-apply-stamped" => executor,
     "rule-cancel-one-of-three" => executor,
     "rule-foreign-field-in-template" => executor,

@@ -35,6 +35,12 @@ pub(crate) async fn paced_executor(w: &mut World) -> Outcome {
     replay(w, true).await
 }
 
+/// The same as the first, while the counts of ReplicaSets lag behind, as they did in the recording.
+pub(crate) async fn executor_under_load(w: &mut World) -> Outcome {
+    w.behaviour.delay_counts(Duration::from_millis(300));
+    replay(w, false).await
+}
+
 async fn replay(w: &mut World, paced: bool) -> Outcome {
     // Recorded time of the first target that was done, and when it was done here: pacing begins there.
     let mut start: Option<(Instant, u64)> = None;

@@ -112,7 +112,14 @@ impl World {
     fn compare_states(&self) -> Outcome {
         for of in &self.rollouts {
             let recorded = self.recording.states(of).join(" ");
-            if without_beginning(&recorded) != without_beginning(&self.shown(of)) {
+            let (theirs, ours) = (without_beginning(&recorded), without_beginning(&self.shown(of)));
+            // An executor's recording may have been cut while a Rollout was still moving.
+            let moving = theirs
+                .rsplit(' ')
+                .next()
+                .is_some_and(|last| last.starts_with('P'));
+            let cut = self.recording.is_of_an_executor() && moving && ours.starts_with(&theirs);
+            if theirs != ours && !cut {
                 return Err(format!("the states of {of} are others\n  recorded {recorded}"));
             }
         }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use crate::sim::fields::{Ty, mistakes, nulls};
 use crate::sim::Resource;
+use crate::sim::fields::{Ty, mistakes, nulls};
 
 /// A field and what is wrong with it.
 type Problem = (String, String);
@@ -86,12 +86,18 @@ pub(crate) fn validate(
     }
     match (resource.group.as_ref(), resource.kind.as_ref()) {
         ("argoproj.io", "Rollout") => rollout(live, object, &mut problems),
-        ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => workload(live, object, &mut problems),
+        ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => {
+            workload(live, object, &mut problems)
+        }
         ("", "Service") => cluster_address(live, object, &mut problems),
         ("", "ConfigMap" | "Secret") => immutable_data(live, object, &mut problems),
         _ => {}
     }
-    if problems.is_empty() { Ok(()) } else { Err(ApiError::invalid(resource, name, &problems)) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(resource, name, &problems))
+    }
 }
 
 /// Keeps what the cluster assigned when a client replaces an object without repeating it.
@@ -151,7 +157,11 @@ fn pod_spec(mut spec: Option<&mut Value>) {
         let pull = if latest { "Always" } else { "IfNotPresent" };
         absent(Some(&mut *container), "imagePullPolicy", json!(pull));
         absent(Some(&mut *container), "resources", json!({}));
-        absent(Some(&mut *container), "terminationMessagePath", json!("/dev/termination-log"));
+        absent(
+            Some(&mut *container),
+            "terminationMessagePath",
+            json!("/dev/termination-log"),
+        );
         absent(Some(&mut *container), "terminationMessagePolicy", json!("File"));
         port_protocols(container);
     });
@@ -185,7 +195,9 @@ fn service(mut spec: Option<&mut Value>) {
         absent(spec.as_deref_mut(), "ipFamilies", json!(["IPv4"]));
         absent(spec.as_deref_mut(), "ipFamilyPolicy", json!("SingleStack"));
     }
-    let ports = spec.and_then(|spec| spec.get_mut("ports")).and_then(Value::as_array_mut);
+    let ports = spec
+        .and_then(|spec| spec.get_mut("ports"))
+        .and_then(Value::as_array_mut);
     for port in ports.into_iter().flatten().filter(|it| it.is_object()) {
         let number = port["port"].clone();
         absent(Some(&mut *port), "protocol", json!("TCP"));
@@ -225,7 +237,10 @@ fn is_name(resource: &Resource, name: &str) -> bool {
 
 fn negative(object: &Value, field: &str, problems: &mut Vec<Problem>, problem: &str) {
     if let Some(value) = object["spec"][field].as_i64().filter(|value| *value < 0) {
-        problems.push((format!("spec.{field}"), format!("Invalid value: {value}: {problem}")));
+        problems.push((
+            format!("spec.{field}"),
+            format!("Invalid value: {value}: {problem}"),
+        ));
     }
 }
 
@@ -273,8 +288,14 @@ fn workload(live: Option<&Value>, object: &Value, problems: &mut Vec<Problem>) {
             ));
         }
     }
-    if object["spec"]["template"]["spec"]["containers"].as_array().is_none_or(Vec::is_empty) {
-        problems.push(("spec.template.spec.containers".to_owned(), "Required value".to_owned()));
+    if object["spec"]["template"]["spec"]["containers"]
+        .as_array()
+        .is_none_or(Vec::is_empty)
+    {
+        problems.push((
+            "spec.template.spec.containers".to_owned(),
+            "Required value".to_owned(),
+        ));
     }
 }
 

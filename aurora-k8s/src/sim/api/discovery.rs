@@ -59,7 +59,10 @@ pub(crate) fn groups(objects: &Objects, group: Option<&str>, aggregated: bool) -
 /// `/api/v1` and `/apis/G/V`.
 pub(crate) fn resources(objects: &Objects, group: &str, version: &str) -> Result<Value, ApiError> {
     let served = served(objects);
-    let kinds = served.get(group).and_then(|versions| versions.get(version)).ok_or_else(ApiError::unknown_path)?;
+    let kinds = served
+        .get(group)
+        .and_then(|versions| versions.get(version))
+        .ok_or_else(ApiError::unknown_path)?;
     let mut resources: Vec<Value> = kinds.iter().flat_map(|kind| listed(kind)).collect();
     if group == AUTHORIZATION {
         resources.push(json!({
@@ -99,7 +102,11 @@ fn served(objects: &Objects) -> Served {
 }
 
 fn joined(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 fn api_group(name: &str, versions: &BTreeMap<String, Vec<Arc<Resource>>>) -> Value {
@@ -110,7 +117,16 @@ fn api_group(name: &str, versions: &BTreeMap<String, Vec<Arc<Resource>>>) -> Val
     json!({"name": name, "preferredVersion": versions.first(), "versions": versions})
 }
 
-const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
 fn subresources(resource: &Resource) -> Vec<(&'static str, Value, Vec<&'static str>)> {
     let own = json!({

@@ -17,22 +17,40 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Map::new(), plain: false, race: false }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: Map::new(),
+            plain: false,
+            race: false,
+        }
     }
 
     /// What a path answers that no handler was installed for.
     pub(crate) fn unknown_path() -> Self {
-        Self { plain: true, ..Self::new(404, "NotFound", "404 page not found") }
+        Self {
+            plain: true,
+            ..Self::new(404, "NotFound", "404 page not found")
+        }
     }
 
     /// A subresource that the kind does not have.
     pub(crate) fn no_such_subresource() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
     }
 
     pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{} \"{name}\" not found", resource.qualified()))
-            .about(resource, name)
+        Self::new(
+            404,
+            "NotFound",
+            format!("{} \"{name}\" not found", resource.qualified()),
+        )
+        .about(resource, name)
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -60,7 +78,10 @@ impl ApiError {
     }
 
     pub(crate) fn conflict(resource: &Resource, name: &str, reason: &str) -> Self {
-        let text = format!("Operation cannot be fulfilled on {} \"{name}\": {reason}", resource.qualified());
+        let text = format!(
+            "Operation cannot be fulfilled on {} \"{name}\": {reason}",
+            resource.qualified()
+        );
         Self::new(409, "Conflict", text).about(resource, name)
     }
 
@@ -96,7 +117,11 @@ impl ApiError {
 
     /// A refused apply body; the real server answers 500 whatever the validation mode.
     pub(crate) fn untyped(namespace: &str, name: &str, resource: &Resource, problem: &str) -> Self {
-        let object = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
+        let object = if namespace.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{namespace}/{name}")
+        };
         let message = format!(
             "failed to create typed patch object ({object}; {}, Kind={}): {problem}",
             resource.api_version(),
@@ -107,8 +132,12 @@ impl ApiError {
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         let message = message.into();
-        Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
-            .with("causes", json!([{"message": message}]))
+        Self::new(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {message}"),
+        )
+        .with("causes", json!([{"message": message}]))
     }
 
     /// An object with fields that cannot stay as they are: (field, problem) each.
@@ -118,17 +147,17 @@ impl ApiError {
         } else {
             format!("{}.{}", resource.kind, resource.group)
         };
-        let texts: Vec<String> =
-            problems.iter().map(|(field, problem)| format!("{field}: {problem}")).collect();
+        let texts: Vec<String> = problems
+            .iter()
+            .map(|(field, problem)| format!("{field}: {problem}"))
+            .collect();
         let text = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
         let causes: Vec<Value> = problems
             .iter()
-            .map(|(field, problem)| {
-                json!({"reason": cause_of(problem), "message": problem, "field": field})
-            })
+            .map(|(field, problem)| json!({"reason": cause_of(problem), "message": problem, "field": field}))
             .collect();
         let mut error = Self::new(422, "Invalid", format!("{kind} \"{name}\" is invalid: {text}"))
             .with("name", name.into())
@@ -142,7 +171,11 @@ impl ApiError {
 
     /// A patch that cannot be carried out; the real server says no more than this.
     pub(crate) fn rejected() -> Self {
-        Self::new(422, "Invalid", "the server rejected our request due to an error in our request")
+        Self::new(
+            422,
+            "Invalid",
+            "the server rejected our request due to an error in our request",
+        )
     }
 
     /// An apply without the name of its manager.
@@ -165,7 +198,9 @@ impl ApiError {
         Self::new(
             415,
             "UnsupportedMediaType",
-            format!("the body of the request was in an unknown format - accepted media types include: {accepted}"),
+            format!(
+                "the body of the request was in an unknown format - accepted media types include: {accepted}"
+            ),
         )
     }
 
@@ -175,12 +210,16 @@ impl ApiError {
 
     /// A list at a version that is still to come.
     pub(crate) fn too_large_version(wanted: u64, current: u64) -> Self {
-        Self::new(504, "Timeout", format!("Too large resource version: {wanted}, current: {current}"))
-            .with("retryAfterSeconds", 1.into())
-            .with(
-                "causes",
-                json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]),
-            )
+        Self::new(
+            504,
+            "Timeout",
+            format!("Too large resource version: {wanted}, current: {current}"),
+        )
+        .with("retryAfterSeconds", 1.into())
+        .with(
+            "causes",
+            json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]),
+        )
     }
 
     pub(crate) fn expired(expired: &Expired) -> Self {
@@ -275,7 +314,11 @@ impl ApiError {
     fn about_qualified(self, qualified: &str, name: &str) -> Self {
         let (plural, group) = qualified.split_once('.').unwrap_or((qualified, ""));
         let error = self.with("name", name.into()).with("kind", plural.into());
-        if group.is_empty() { error } else { error.with("group", group.into()) }
+        if group.is_empty() {
+            error
+        } else {
+            error.with("group", group.into())
+        }
     }
 }
 
@@ -288,17 +331,36 @@ impl From<ObjectError> for ApiError {
             }
             // The storage was changed between a read and a write of ours: preconditions of clients are
             // checked before.
-            ObjectError::Conflict { resource, name, .. } => {
-                Self { race: true, ..Self::new(409, "Conflict", message).about_qualified(&resource, &name) }
-            }
-            ObjectError::Invalid { kind, group, name, field, reason } => {
-                let qualified = if group.is_empty() { kind.clone() } else { format!("{kind}.{group}") };
+            ObjectError::Conflict { resource, name, .. } => Self {
+                race: true,
+                ..Self::new(409, "Conflict", message).about_qualified(&resource, &name)
+            },
+            ObjectError::Invalid {
+                kind,
+                group,
+                name,
+                field,
+                reason,
+            } => {
+                let qualified = if group.is_empty() {
+                    kind.clone()
+                } else {
+                    format!("{kind}.{group}")
+                };
                 let causes = json!([{"reason": cause_of(&reason), "message": reason, "field": field}]);
-                Self::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {field}: {reason}"))
-                    .about_qualified(&qualified, &name)
-                    .with("causes", causes)
+                Self::new(
+                    422,
+                    "Invalid",
+                    format!("{qualified} \"{name}\" is invalid: {field}: {reason}"),
+                )
+                .about_qualified(&qualified, &name)
+                .with("causes", causes)
             }
-            ObjectError::NamespaceTerminating { resource, name, namespace } => {
+            ObjectError::NamespaceTerminating {
+                resource,
+                name,
+                namespace,
+            } => {
                 let causes = json!([{
                     "reason": "NamespaceTerminating",
                     "message": format!("namespace {namespace} is being terminated"),

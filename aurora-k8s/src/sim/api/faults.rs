@@ -38,7 +38,8 @@ impl Fault {
     /// 503 as while the server starts.
     #[must_use]
     pub fn unavailable() -> Self {
-        let message = "the request has been made before all known HTTP paths have been installed, please try again";
+        let message =
+            "the request has been made before all known HTTP paths have been installed, please try again";
         Self::answer(ApiError::scripted(503, message, Some(5)))
     }
 
@@ -51,13 +52,17 @@ impl Fault {
     /// The connection breaks before the request has had an effect.
     #[must_use]
     pub const fn dropped_before() -> Self {
-        Self { effect: Effect::DropBefore }
+        Self {
+            effect: Effect::DropBefore,
+        }
     }
 
     /// The connection breaks after the request has had its effect.
     #[must_use]
     pub const fn dropped_after() -> Self {
-        Self { effect: Effect::DropAfter }
+        Self {
+            effect: Effect::DropAfter,
+        }
     }
 
     /// No answer comes until the server restarts; the request has no effect.
@@ -67,7 +72,9 @@ impl Fault {
     }
 
     const fn answer(error: ApiError) -> Self {
-        Self { effect: Effect::Answer(error) }
+        Self {
+            effect: Effect::Answer(error),
+        }
     }
 }
 
@@ -121,7 +128,11 @@ struct Planned {
 impl Faults {
     /// Shows `fault` to the next `times` matching requests; earlier ones come first.
     pub fn inject(&self, fault: Fault, times: usize, matching: Matching) {
-        self.lock().push(Planned { fault, matching, left: times });
+        self.lock().push(Planned {
+            fault,
+            matching,
+            left: times,
+        });
     }
 
     /// Forgets what has not been shown.
@@ -137,7 +148,9 @@ impl Faults {
 
     pub(crate) fn take(&self, verb: &str, path: &str) -> Option<Effect> {
         let mut planned = self.lock();
-        let hit = planned.iter_mut().find(|it| it.left > 0 && it.matching.matches(verb, path))?;
+        let hit = planned
+            .iter_mut()
+            .find(|it| it.left > 0 && it.matching.matches(verb, path))?;
         hit.left -= 1;
         let effect = hit.fault.effect.clone();
         planned.retain(|it| it.left > 0);

@@ -39,7 +39,9 @@ impl PodLogs {
         let container = match (query.text("container"), containers.as_slice()) {
             (Some(wanted), held) if held.contains(&wanted) => wanted,
             (Some(wanted), _) => {
-                return Err(ApiError::bad_request(format!("container {wanted} is not valid for pod {name}")));
+                return Err(ApiError::bad_request(format!(
+                    "container {wanted} is not valid for pod {name}"
+                )));
             }
             (None, [only]) => only,
             (None, held) => {
@@ -50,7 +52,10 @@ impl PodLogs {
             }
         };
         let previous = query.flag("previous") && query.text("previous").is_some();
-        let request = LogRequest { container: container.to_owned(), previous };
+        let request = LogRequest {
+            container: container.to_owned(),
+            previous,
+        };
         let Some(text) = (self.0)(pod, &request) else {
             return Err(ApiError::bad_request(if previous {
                 format!("previous terminated container \"{container}\" in pod \"{name}\" not found")

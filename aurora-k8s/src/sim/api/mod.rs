@@ -106,7 +106,13 @@ enum Content {
 
 impl Outcome {
     const fn ok(content: Content) -> Self {
-        Self { code: 200, content, before: None, after: None, warnings: Vec::new() }
+        Self {
+            code: 200,
+            content,
+            before: None,
+            after: None,
+            warnings: Vec::new(),
+        }
     }
 }
 
@@ -129,7 +135,10 @@ impl From<&ApiError> for Outcome {
         } else {
             Content::Json(error.status())
         };
-        Self { code: error.code(), ..Self::ok(content) }
+        Self {
+            code: error.code(),
+            ..Self::ok(content)
+        }
     }
 }
 
@@ -257,7 +266,11 @@ impl KubeApi {
             Target::Groups { group } => {
                 let root = group.as_deref().is_none_or(str::is_empty);
                 let groups = discovery::groups(&self.objects, group.as_deref(), aggregated && root)?;
-                if aggregated && root { Content::Discovery(groups) } else { Content::Json(groups) }
+                if aggregated && root {
+                    Content::Discovery(groups)
+                } else {
+                    Content::Json(groups)
+                }
             }
             Target::Health => Content::Text("ok".to_owned()),
             Target::OpenApi => Content::Json(json!({"paths": {}})),
@@ -289,10 +302,27 @@ impl KubeApi {
         {
             return Err(ApiError::unknown_path());
         }
-        let objects = if query.is_dry_run()? { self.objects.fork() } else { self.objects.clone() };
-        let write = Write { objects: &objects, resource: &resource, path, query, headers: &parts.headers, body };
+        let objects = if query.is_dry_run()? {
+            self.objects.fork()
+        } else {
+            self.objects.clone()
+        };
+        let write = Write {
+            objects: &objects,
+            resource: &resource,
+            path,
+            query,
+            headers: &parts.headers,
+            body,
+        };
         let form = request::form(&parts.headers);
-        let read = Read { objects: &objects, resource: &resource, path, query, form };
+        let read = Read {
+            objects: &objects,
+            resource: &resource,
+            path,
+            query,
+            form,
+        };
         match (path.subresource.as_deref(), verb) {
             (None, "watch") => {
                 let restarted = self.restarts.subscribe();
@@ -309,11 +339,15 @@ impl KubeApi {
             (None, "delete") => {
                 let removed = read.delete(&options(body)?)?;
                 let (before, after) = (removed.before, removed.after);
-                Ok(Outcome { before, after, ..Outcome::ok(Content::Json(removed.answer)) })
+                Ok(Outcome {
+                    before,
+                    after,
+                    ..Outcome::ok(Content::Json(removed.answer))
+                })
             }
-            (None, "deletecollection") => {
-                read.delete_collection(&options(body)?).map(|list| Outcome::ok(Content::Json(list)))
-            }
+            (None, "deletecollection") => read
+                .delete_collection(&options(body)?)
+                .map(|list| Outcome::ok(Content::Json(list))),
             (Some("status"), _) if resource.has_status => match verb {
                 "get" => read.get().map(|object| Outcome::ok(Content::Json(object))),
                 "update" => write.update().map(Outcome::from),
@@ -322,7 +356,10 @@ impl KubeApi {
             },
             (Some("scale"), _) if resource.has_scale => match verb {
                 "get" => {
-                    let read = Read { form: Form::Objects, ..read };
+                    let read = Read {
+                        form: Form::Objects,
+                        ..read
+                    };
                     let scale = write::scale_of(&resource, &read.get()?);
                     Ok(Outcome::ok(Content::Json(scale)))
                 }
@@ -331,7 +368,10 @@ impl KubeApi {
                 _ => Err(ApiError::method_not_allowed()),
             },
             (Some("log"), "get") if is_pod(&resource) => {
-                let read = Read { form: Form::Objects, ..read };
+                let read = Read {
+                    form: Form::Objects,
+                    ..read
+                };
                 let text = self.pod_logs.read(&read.get()?, query)?;
                 Ok(Outcome::ok(Content::Text(text)))
             }
@@ -374,7 +414,10 @@ fn access_review(verb: &str, body: &[u8]) -> Result<Outcome, ApiError> {
         return Err(ApiError::bad_request("the body of the request is not an object"));
     }
     review["status"] = json!({"allowed": true, "reason": "everything is allowed in a simulated cluster"});
-    Ok(Outcome { code: 201, ..Outcome::ok(Content::Json(review)) })
+    Ok(Outcome {
+        code: 201,
+        ..Outcome::ok(Content::Json(review))
+    })
 }
 
 /// `DeleteOptions`; an empty body has none.
@@ -402,9 +445,10 @@ where
 fn encode(outcome: Outcome, retry_after: Option<u64>) -> Result<Response<ApiBody>, BoxError> {
     const JSON: &str = "application/json";
     let (kind, body) = match outcome.content {
-        Content::Discovery(value) => {
-            ("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", whole(value.to_string()))
-        }
+        Content::Discovery(value) => (
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            whole(value.to_string()),
+        ),
         Content::Json(value) => (JSON, whole(value.to_string())),
         Content::Text(text) => ("text/plain; charset=utf-8", whole(text)),
         Content::Watch(watch) => {
@@ -412,13 +456,20 @@ fn encode(outcome: Outcome, retry_after: Option<u64>) -> Result<Response<ApiBody
             (JSON, StreamBody::new(frames).boxed_unsync())
         }
     };
-    let mut response = Response::builder().status(outcome.code).header(header::CONTENT_TYPE, kind).body(body)?;
+    let mut response = Response::builder()
+        .status(outcome.code)
+        .header(header::CONTENT_TYPE, kind)
+        .body(body)?;
     if let Some(seconds) = retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     for warning in outcome.warnings {
         let text = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));
-        response.headers_mut().append(header::WARNING, HeaderValue::try_from(text)?);
+        response
+            .headers_mut()
+            .append(header::WARNING, HeaderValue::try_from(text)?);
     }
     Ok(response)
 }

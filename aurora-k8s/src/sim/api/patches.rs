@@ -90,7 +90,11 @@ const DIRECTIVE: &str = "$patch";
 
 fn merge_maps(held: Option<&Map<String, Value>>, changes: &Map<String, Value>, ty: Ty) -> Value {
     let replace = changes.get(DIRECTIVE).is_some_and(|it| it == "replace");
-    let mut out = if replace { Map::new() } else { held.cloned().unwrap_or_default() };
+    let mut out = if replace {
+        Map::new()
+    } else {
+        held.cloned().unwrap_or_default()
+    };
     if let Some(Value::Array(kept)) = changes.get("$retainKeys") {
         out.retain(|name, _| kept.iter().any(|it| it == name.as_str()));
     }
@@ -114,12 +118,17 @@ fn merge_maps(held: Option<&Map<String, Value>>, changes: &Map<String, Value>, t
 
 fn merge_lists(held: &[Value], changes: &[Value], keys: &[String], ty: Ty) -> Value {
     let item_ty = ty.step(&Element::Index(0));
-    let replace = changes.iter().any(|it| it[DIRECTIVE] == "replace" && it.as_object().is_some_and(|map| map.len() == 1));
+    let replace = changes
+        .iter()
+        .any(|it| it[DIRECTIVE] == "replace" && it.as_object().is_some_and(|map| map.len() == 1));
     let mut out = if replace { Vec::new() } else { held.to_vec() };
     for change in changes {
         // A patch may leave out the keys that have a default.
         let same = |item: &Value| {
-            let named: Vec<&String> = keys.iter().filter(|key| !change[key.as_str()].is_null()).collect();
+            let named: Vec<&String> = keys
+                .iter()
+                .filter(|key| !change[key.as_str()].is_null())
+                .collect();
             !named.is_empty() && named.iter().all(|key| item[key.as_str()] == change[key.as_str()])
         };
         let at = out.iter().position(same);
@@ -144,15 +153,39 @@ mod tests {
     fn json_patches_change_lists_and_maps() {
         let target = json!({"a": {"b/c": 1}, "list": [1, 2]});
         for (operations, wanted) in [
-            (json!([{"op": "add", "path": "/list/-", "value": 3}]), Some(json!({"a": {"b/c": 1}, "list": [1, 2, 3]}))),
-            (json!([{"op": "add", "path": "/list/0", "value": 0}]), Some(json!({"a": {"b/c": 1}, "list": [0, 1, 2]}))),
-            (json!([{"op": "remove", "path": "/a/b~1c"}]), Some(json!({"a": {}, "list": [1, 2]}))),
-            (json!([{"op": "replace", "path": "/list/1", "value": 9}]), Some(json!({"a": {"b/c": 1}, "list": [1, 9]}))),
-            (json!([{"op": "move", "from": "/a", "path": "/d"}]), Some(json!({"d": {"b/c": 1}, "list": [1, 2]}))),
-            (json!([{"op": "copy", "from": "/list/0", "path": "/d"}]), Some(json!({"a": {"b/c": 1}, "list": [1, 2], "d": 1}))),
-            (json!([{"op": "test", "path": "/list/0", "value": 1}]), Some(target.clone())),
+            (
+                json!([{"op": "add", "path": "/list/-", "value": 3}]),
+                Some(json!({"a": {"b/c": 1}, "list": [1, 2, 3]})),
+            ),
+            (
+                json!([{"op": "add", "path": "/list/0", "value": 0}]),
+                Some(json!({"a": {"b/c": 1}, "list": [0, 1, 2]})),
+            ),
+            (
+                json!([{"op": "remove", "path": "/a/b~1c"}]),
+                Some(json!({"a": {}, "list": [1, 2]})),
+            ),
+            (
+                json!([{"op": "replace", "path": "/list/1", "value": 9}]),
+                Some(json!({"a": {"b/c": 1}, "list": [1, 9]})),
+            ),
+            (
+                json!([{"op": "move", "from": "/a", "path": "/d"}]),
+                Some(json!({"d": {"b/c": 1}, "list": [1, 2]})),
+            ),
+            (
+                json!([{"op": "copy", "from": "/list/0", "path": "/d"}]),
+                Some(json!({"a": {"b/c": 1}, "list": [1, 2], "d": 1})),
+            ),
+            (
+                json!([{"op": "test", "path": "/list/0", "value": 1}]),
+                Some(target.clone()),
+            ),
             (json!([{"op": "test", "path": "/list/0", "value": 2}]), None),
-            (json!([{"op": "test", "path": "/gone", "value": null}]), Some(target.clone())),
+            (
+                json!([{"op": "test", "path": "/gone", "value": null}]),
+                Some(target.clone()),
+            ),
             (json!([{"op": "remove", "path": "/gone"}]), None),
             (json!([{"op": "replace", "path": "/gone", "value": 1}]), None),
             (json!([{"op": "add", "path": "/list/7", "value": 1}]), None),

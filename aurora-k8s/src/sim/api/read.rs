@@ -64,7 +64,12 @@ impl Read<'_> {
             let remaining = items.len() - limit;
             items.truncate(limit);
             if let Some(last) = items.last() {
-                metadata["continue"] = Page { version, after: place(last) }.encode().into();
+                metadata["continue"] = Page {
+                    version,
+                    after: place(last),
+                }
+                .encode()
+                .into();
             }
             if selector.is_empty() {
                 metadata["remainingItemCount"] = remaining.into();
@@ -90,12 +95,23 @@ impl Read<'_> {
         let before = live["metadata"]["resourceVersion"].as_str().map(str::to_owned);
         let stays = self.objects.get(self.resource, self.namespace(), name).is_some();
         let (answer, after) = if stays {
-            ((*left).clone(), left["metadata"]["resourceVersion"].as_str().map(str::to_owned))
+            (
+                (*left).clone(),
+                left["metadata"]["resourceVersion"].as_str().map(str::to_owned),
+            )
         } else {
             (self.gone(&live), None)
         };
-        let after = if self.query.is_dry_run()? { before.clone() } else { after };
-        Ok(Removed { answer, before, after })
+        let after = if self.query.is_dry_run()? {
+            before.clone()
+        } else {
+            after
+        };
+        Ok(Removed {
+            answer,
+            before,
+            after,
+        })
     }
 
     /// Deletes everything that the selectors choose and answers it as a list.
@@ -138,27 +154,39 @@ impl Read<'_> {
     fn table(&self, items: &[Arc<Value>], metadata: Value) -> Result<Value, ApiError> {
         let items: Vec<&Value> = items.iter().map(Arc::as_ref).collect();
         let include = Include::parse(self.query)?;
-        Ok(table(self.resource, &items, metadata, include, self.objects.now()))
+        Ok(table(
+            self.resource,
+            &items,
+            metadata,
+            include,
+            self.objects.now(),
+        ))
     }
 
     /// The objects of the path, as of now or as of the version that was asked for.
     fn items(&self, page: Option<&Page>) -> Result<(Vec<Arc<Value>>, u64), ApiError> {
         let list = self.objects.list(self.resource, self.path.namespace.as_deref());
         if let Some(page) = page {
-            let items = self.rewound(list.items, page.version).ok_or_else(ApiError::expired_continue)?;
+            let items = self
+                .rewound(list.items, page.version)
+                .ok_or_else(ApiError::expired_continue)?;
             return Ok((items, page.version));
         }
         let Some(text) = self.query.text("resourceVersion").filter(|text| *text != "0") else {
             return Ok((list.items, list.resource_version));
         };
-        let wanted: u64 = text
-            .parse()
-            .map_err(|_| ApiError::bad_request(format!("resourceVersion: Invalid value: \"{text}\": must be a number")))?;
+        let wanted: u64 = text.parse().map_err(|_| {
+            ApiError::bad_request(format!(
+                "resourceVersion: Invalid value: \"{text}\": must be a number"
+            ))
+        })?;
         if wanted > list.resource_version {
             return Err(ApiError::too_large_version(wanted, list.resource_version));
         }
         if self.query.text("resourceVersionMatch") == Some("Exact") {
-            let items = self.rewound(list.items, wanted).ok_or_else(ApiError::expired_continue)?;
+            let items = self
+                .rewound(list.items, wanted)
+                .ok_or_else(ApiError::expired_continue)?;
             return Ok((items, wanted));
         }
         Ok((list.items, list.resource_version))
@@ -184,7 +212,10 @@ impl Read<'_> {
 
     fn how(&self, options: &Value) -> Result<Delete, ApiError> {
         let text = |field: &str| {
-            options[field].as_str().or_else(|| self.query.text(field)).map(str::to_owned)
+            options[field]
+                .as_str()
+                .or_else(|| self.query.text(field))
+                .map(str::to_owned)
         };
         let propagation = match text("propagationPolicy").as_deref() {
             None if options["orphanDependents"] == true => Propagation::Orphan,
@@ -203,7 +234,9 @@ impl Read<'_> {
             .as_str()
             .map(|text| {
                 text.parse().map_err(|_| {
-                    ApiError::bad_request(format!("preconditions.resourceVersion: Invalid value: \"{text}\""))
+                    ApiError::bad_request(format!(
+                        "preconditions.resourceVersion: Invalid value: \"{text}\""
+                    ))
                 })
             })
             .transpose()?;
@@ -212,7 +245,8 @@ impl Read<'_> {
             uid: preconditions["uid"].as_str().map(str::to_owned),
             resource_version,
             propagation,
-            grace_seconds: grace.map_or_else(|| self.query.number("gracePeriodSeconds"), |it| Ok(Some(it)))?,
+            grace_seconds: grace
+                .map_or_else(|| self.query.number("gracePeriodSeconds"), |it| Ok(Some(it)))?,
         })
     }
 
@@ -258,7 +292,10 @@ impl Page {
         let page = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| {
             let text = String::from_utf8(bytes).ok()?;
             let (version, after) = text.split_once(':')?;
-            Some(Self { version: version.parse().ok()?, after: after.to_owned() })
+            Some(Self {
+                version: version.parse().ok()?,
+                after: after.to_owned(),
+            })
         });
         page.ok_or_else(|| ApiError::bad_request("continue key is not valid: it was not made by this server"))
     }

@@ -43,16 +43,24 @@ impl Target {
             .collect();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         match segments.as_slice() {
-            ["api"] => Ok(Self::Groups { group: Some(String::new()) }),
+            ["api"] => Ok(Self::Groups {
+                group: Some(String::new()),
+            }),
             ["apis"] => Ok(Self::Groups { group: None }),
-            ["apis", group] => Ok(Self::Groups { group: Some((*group).to_owned()) }),
+            ["apis", group] => Ok(Self::Groups {
+                group: Some((*group).to_owned()),
+            }),
             ["version"] => Ok(Self::Version),
             ["healthz" | "livez" | "readyz", ..] => Ok(Self::Health),
             ["openapi", "v3"] => Ok(Self::OpenApi),
-            ["api", version] => Ok(Self::Resources { group: String::new(), version: (*version).to_owned() }),
-            ["apis", group, version] => {
-                Ok(Self::Resources { group: (*group).to_owned(), version: (*version).to_owned() })
-            }
+            ["api", version] => Ok(Self::Resources {
+                group: String::new(),
+                version: (*version).to_owned(),
+            }),
+            ["apis", group, version] => Ok(Self::Resources {
+                group: (*group).to_owned(),
+                version: (*version).to_owned(),
+            }),
             ["api", version, rest @ ..] => ObjectPath::parse("", version, rest),
             ["apis", group, version, rest @ ..] => ObjectPath::parse(group, version, rest),
             _ => Err(ApiError::unknown_path()),
@@ -108,7 +116,10 @@ impl Query {
 
     /// The parameter, unless it is absent or empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.pairs.get(name).map(String::as_str).filter(|text| !text.is_empty())
+        self.pairs
+            .get(name)
+            .map(String::as_str)
+            .filter(|text| !text.is_empty())
     }
 
     pub(crate) fn flag(&self, name: &str) -> bool {
@@ -145,7 +156,11 @@ impl Query {
         }
         let agent = header_text(headers, header::USER_AGENT);
         let name = agent.split('/').next().unwrap_or_default();
-        if name.is_empty() { "unknown".to_owned() } else { name.chars().take(128).collect() }
+        if name.is_empty() {
+            "unknown".to_owned()
+        } else {
+            name.chars().take(128).collect()
+        }
     }
 }
 
@@ -187,9 +202,9 @@ pub(crate) fn form(headers: &HeaderMap) -> Form {
 /// Tells whether the client asks for aggregated discovery.
 pub(crate) fn wants_aggregated_discovery(headers: &HeaderMap) -> bool {
     let accept = header_text(headers, header::ACCEPT);
-    accept
-        .split(',')
-        .any(|offer| offer.contains("as=APIGroupDiscoveryList") && offer.contains("v=v2") && !offer.contains("v2beta1"))
+    accept.split(',').any(|offer| {
+        offer.contains("as=APIGroupDiscoveryList") && offer.contains("v=v2") && !offer.contains("v2beta1")
+    })
 }
 
 pub(crate) fn header_text(headers: &HeaderMap, name: header::HeaderName) -> String {
@@ -257,7 +272,11 @@ fn decode(text: &str, plus: bool) -> String {
                 at += 3;
             }
             None => {
-                out.push(if plus && bytes[at] == b'+' { b' ' } else { bytes[at] });
+                out.push(if plus && bytes[at] == b'+' {
+                    b' '
+                } else {
+                    bytes[at]
+                });
                 at += 1;
             }
         }
@@ -286,7 +305,10 @@ mod tests {
         let all = objects("/api/v1/pods");
         assert_eq!((all.namespace, all.name), (None, None));
         let namespace = objects("/api/v1/namespaces/prod");
-        assert_eq!((namespace.plural.as_str(), namespace.name.as_deref()), ("namespaces", Some("prod")));
+        assert_eq!(
+            (namespace.plural.as_str(), namespace.name.as_deref()),
+            ("namespaces", Some("prod"))
+        );
         let finalize = objects("/api/v1/namespaces/prod/finalize");
         assert_eq!(finalize.subresource.as_deref(), Some("finalize"));
         assert_eq!(Target::parse("/nothing"), Err(ApiError::unknown_path()));

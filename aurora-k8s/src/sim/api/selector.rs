@@ -32,7 +32,9 @@ impl Selector {
     pub(crate) fn parse(query: &Query, kind: &str) -> Result<Self, ApiError> {
         Ok(Self {
             labels: query.text("labelSelector").map_or(Ok(Vec::new()), labels)?,
-            fields: query.text("fieldSelector").map_or(Ok(Vec::new()), |text| fields(text, kind))?,
+            fields: query
+                .text("fieldSelector")
+                .map_or(Ok(Vec::new()), |text| fields(text, kind))?,
         })
     }
 
@@ -51,7 +53,9 @@ impl Selector {
     }
 
     pub(crate) fn matches(&self, object: &Value) -> bool {
-        self.labels.iter().all(|term| term.matches(&object["metadata"]["labels"]))
+        self.labels
+            .iter()
+            .all(|term| term.matches(&object["metadata"]["labels"]))
             && self.fields.iter().all(|term| term.matches(object))
     }
 }
@@ -122,7 +126,9 @@ fn labels(text: &str) -> Result<Vec<LabelTerm>, ApiError> {
 
 fn is_key(text: &str) -> bool {
     !text.is_empty()
-        && text.chars().all(|at| at.is_ascii_alphanumeric() || matches!(at, '-' | '_' | '.' | '/'))
+        && text
+            .chars()
+            .all(|at| at.is_ascii_alphanumeric() || matches!(at, '-' | '_' | '.' | '/'))
 }
 
 fn split_outside_parentheses(text: &str) -> Vec<&str> {
@@ -155,9 +161,15 @@ fn fields(text: &str, kind: &str) -> Result<Vec<FieldTerm>, ApiError> {
         };
         let path = path.trim();
         if !is_selectable(path, kind) {
-            return Err(ApiError::bad_request(format!("field label not supported: {path}")));
+            return Err(ApiError::bad_request(format!(
+                "field label not supported: {path}"
+            )));
         }
-        terms.push(FieldTerm { path: path.to_owned(), equal, value: value.trim().to_owned() });
+        terms.push(FieldTerm {
+            path: path.to_owned(),
+            equal,
+            value: value.trim().to_owned(),
+        });
     }
     Ok(terms)
 }
@@ -166,7 +178,9 @@ fn is_selectable(path: &str, kind: &str) -> bool {
     match path {
         "metadata.name" | "metadata.namespace" => true,
         "status.phase" => matches!(kind, "Pod" | "Namespace"),
-        "spec.nodeName" | "spec.restartPolicy" | "spec.schedulerName" | "spec.serviceAccountName" => kind == "Pod",
+        "spec.nodeName" | "spec.restartPolicy" | "spec.schedulerName" | "spec.serviceAccountName" => {
+            kind == "Pod"
+        }
         "type" => matches!(kind, "Event" | "Secret"),
         "reason" | "reportingComponent" | "source" => kind == "Event",
         _ => kind == "Event" && path.starts_with("involvedObject."),
@@ -212,7 +226,11 @@ mod tests {
         assert!(selector("fieldSelector=involvedObject.name=web", "Pod").is_err());
         assert!(selector("fieldSelector=spec.replicas=1", "Rollout").is_err());
         let pod = json!({"metadata": {"name": "a"}, "status": {"phase": "Running"}});
-        assert!(!selector("fieldSelector=status.phase!=Running", "Pod").unwrap().matches(&pod));
+        assert!(
+            !selector("fieldSelector=status.phase!=Running", "Pod")
+                .unwrap()
+                .matches(&pod)
+        );
         assert!(Selector::default().named("a").matches(&pod));
     }
 }

@@ -21,7 +21,9 @@ impl Include {
             None | Some("Metadata") => Ok(Self::Metadata),
             Some("None") => Ok(Self::Nothing),
             Some("Object") => Ok(Self::Object),
-            Some(other) => Err(ApiError::bad_request(format!("unrecognized includeObject value: \"{other}\""))),
+            Some(other) => Err(ApiError::bad_request(format!(
+                "unrecognized includeObject value: \"{other}\""
+            ))),
         }
     }
 }
@@ -142,11 +144,25 @@ fn columns(resource: &Resource) -> Vec<Column> {
         ],
         ("apps", "StatefulSet") => vec![NAME, narrow("Ready"), AGE, wide("Containers"), wide("Images")],
         ("argoproj.io", "Rollout") => {
-            vec![NAME, number("Desired"), number("Current"), number("Up-to-date"), number("Available"), AGE]
+            vec![
+                NAME,
+                number("Desired"),
+                number("Current"),
+                number("Up-to-date"),
+                number("Available"),
+                AGE,
+            ]
         }
         ("argoproj.io", "AnalysisRun" | "Experiment") => vec![NAME, narrow("Status"), AGE],
         ("autoscaling", "HorizontalPodAutoscaler") => {
-            vec![NAME, narrow("Reference"), number("MinPods"), number("MaxPods"), number("Replicas"), AGE]
+            vec![
+                NAME,
+                narrow("Reference"),
+                number("MinPods"),
+                number("MaxPods"),
+                number("Replicas"),
+                AGE,
+            ]
         }
         _ => vec![NAME, AGE],
     }
@@ -188,13 +204,21 @@ fn cells(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> {
         ("", "Event") => {
             let about = &object["involvedObject"];
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let last = [&object["lastTimestamp"], &object["eventTime"], &object["metadata"]["creationTimestamp"]];
+            let last = [
+                &object["lastTimestamp"],
+                &object["eventTime"],
+                &object["metadata"]["creationTimestamp"],
+            ];
             let last = last.into_iter().find(|it| it.is_string()).unwrap_or(&Value::Null);
             vec![
                 json!(since(last, now)),
                 object["type"].clone(),
                 object["reason"].clone(),
-                json!(format!("{}/{}", text(&about["kind"]).to_lowercase(), text(&about["name"]))),
+                json!(format!(
+                    "{}/{}",
+                    text(&about["kind"]).to_lowercase(),
+                    text(&about["name"])
+                )),
                 object["source"]["component"].clone(),
                 json!(text(&object["message"]).trim()),
                 json!(object["count"].as_i64().unwrap_or(1).to_string()),
@@ -203,7 +227,11 @@ fn cells(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> {
         }
         ("apps", "Deployment") => vec![
             name.clone(),
-            json!(format!("{}/{}", count(&status["readyReplicas"]), count(&spec["replicas"]))),
+            json!(format!(
+                "{}/{}",
+                count(&status["readyReplicas"]),
+                count(&spec["replicas"])
+            )),
             count(&status["updatedReplicas"]),
             count(&status["availableReplicas"]),
             age,
@@ -223,7 +251,11 @@ fn cells(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> {
         ],
         ("apps", "StatefulSet") => vec![
             name.clone(),
-            json!(format!("{}/{}", count(&status["readyReplicas"]), count(&spec["replicas"]))),
+            json!(format!(
+                "{}/{}",
+                count(&status["readyReplicas"]),
+                count(&spec["replicas"])
+            )),
             age,
             json!(containers(object, "name")),
             json!(containers(object, "image")),
@@ -276,7 +308,9 @@ fn pod_state(pod: &Value) -> String {
     let statuses = pod["status"]["containerStatuses"].as_array();
     let reason = statuses.into_iter().flatten().find_map(|container| {
         let state = &container["state"];
-        state["waiting"]["reason"].as_str().or(state["terminated"]["reason"].as_str())
+        state["waiting"]["reason"]
+            .as_str()
+            .or(state["terminated"]["reason"].as_str())
     });
     reason
         .or(pod["status"]["reason"].as_str())
@@ -298,7 +332,11 @@ fn ports(spec: &Value) -> String {
             }
         })
         .collect();
-    if shown.is_empty() { "<none>".to_owned() } else { shown.join(",") }
+    if shown.is_empty() {
+        "<none>".to_owned()
+    } else {
+        shown.join(",")
+    }
 }
 
 fn labels(labels: &Value) -> String {
@@ -308,13 +346,20 @@ fn labels(labels: &Value) -> String {
         .flatten()
         .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
         .collect();
-    if shown.is_empty() { "<none>".to_owned() } else { shown.join(",") }
+    if shown.is_empty() {
+        "<none>".to_owned()
+    } else {
+        shown.join(",")
+    }
 }
 
 fn containers(object: &Value, field: &str) -> String {
     let containers = object["spec"]["template"]["spec"]["containers"].as_array();
-    let shown: Vec<&str> =
-        containers.into_iter().flatten().filter_map(|container| container[field].as_str()).collect();
+    let shown: Vec<&str> = containers
+        .into_iter()
+        .flatten()
+        .filter_map(|container| container[field].as_str())
+        .collect();
     shown.join(",")
 }
 
@@ -326,7 +371,11 @@ fn since(time: &Value, now: Timestamp) -> String {
     let seconds = (now.as_second() - time.as_second()).max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     let two = |large: i64, unit: &str, small: i64, of: &str| {
-        if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit}{small}{of}") }
+        if small == 0 {
+            format!("{large}{unit}")
+        } else {
+            format!("{large}{unit}{small}{of}")
+        }
     };
     match seconds {
         0..120 => format!("{seconds}s"),
@@ -384,10 +433,22 @@ mod tests {
                 {"ready": false, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
             ]},
         });
-        let table = table(&resource::PODS, &[&pod], json!({}), Include::Nothing, Timestamp::UNIX_EPOCH);
+        let table = table(
+            &resource::PODS,
+            &[&pod],
+            json!({}),
+            Include::Nothing,
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(
             table["rows"][0]["cells"].as_array().unwrap()[..5],
-            [json!("web-1"), json!("0/1"), json!("CrashLoopBackOff"), json!("3"), json!("0s")]
+            [
+                json!("web-1"),
+                json!("0/1"),
+                json!("CrashLoopBackOff"),
+                json!("3"),
+                json!("0s")
+            ]
         );
         assert!(table["rows"][0].get("object").is_none());
     }

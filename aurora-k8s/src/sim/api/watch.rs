@@ -59,7 +59,11 @@ impl Watch {
             .map_or(DEFAULT_TIMEOUT, Duration::from_secs);
         let from = query.text("resourceVersion").unwrap_or("0");
         let since: u64 = from.parse().map_err(|_| {
-            ApiError::scripted(500, &format!("Invalid value: \"{from}\": strconv.ParseUint: invalid syntax"), None)
+            ApiError::scripted(
+                500,
+                &format!("Invalid value: \"{from}\": strconv.ParseUint: invalid syntax"),
+                None,
+            )
         })?;
         let initial = query.flag("sendInitialEvents") && query.text("sendInitialEvents").is_some();
         let now = Instant::now();
@@ -163,12 +167,21 @@ impl Watch {
     }
 
     fn take(&mut self, event: &WatchEvent) {
-        let same_kind = event.resource.group == self.resource.group && event.resource.plural == self.resource.plural;
+        let same_kind =
+            event.resource.group == self.resource.group && event.resource.plural == self.resource.plural;
         let namespace = event.object["metadata"]["namespace"].as_str();
-        if !same_kind || self.namespace.as_deref().is_some_and(|wanted| namespace != Some(wanted)) {
+        if !same_kind
+            || self
+                .namespace
+                .as_deref()
+                .is_some_and(|wanted| namespace != Some(wanted))
+        {
             return;
         }
-        let was = event.previous.as_ref().is_some_and(|object| self.selector.matches(object));
+        let was = event
+            .previous
+            .as_ref()
+            .is_some_and(|object| self.selector.matches(object));
         let is = self.selector.matches(&event.object);
         match (event.kind, was, is) {
             (WatchKind::Deleted, true, _) | (WatchKind::Deleted, _, true) => {
@@ -179,7 +192,10 @@ impl Watch {
             (_, false, true) => self.send("ADDED", &event.object),
             (_, true, false) => {
                 // The watcher sees the object leave as it last matched, at the version of the change.
-                let mut last = event.previous.as_ref().map_or(Value::Null, |object| (**object).clone());
+                let mut last = event
+                    .previous
+                    .as_ref()
+                    .map_or(Value::Null, |object| (**object).clone());
                 last["metadata"]["resourceVersion"] = event.rv.to_string().into();
                 self.send("DELETED", &last);
             }
@@ -192,7 +208,13 @@ impl Watch {
             Form::Metadata => partial(object),
             Form::Table => {
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-                table(&self.resource, &[object], metadata, self.include, self.objects.now())
+                table(
+                    &self.resource,
+                    &[object],
+                    metadata,
+                    self.include,
+                    self.objects.now(),
+                )
             }
         };
         self.push(&json!({"type": kind, "object": shown}));
@@ -214,7 +236,13 @@ impl Watch {
         let object = match self.form {
             Form::Objects => object,
             Form::Metadata => partial(&object),
-            Form::Table => table(&self.resource, &[], object["metadata"].clone(), self.include, self.objects.now()),
+            Form::Table => table(
+                &self.resource,
+                &[],
+                object["metadata"].clone(),
+                self.include,
+                self.objects.now(),
+            ),
         };
         self.push(&json!({"type": "BOOKMARK", "object": object}));
     }

@@ -51,7 +51,11 @@ impl Write<'_> {
     /// `POST` to a collection.
     pub(crate) fn create(&self) -> Result<Written, ApiError> {
         let mut object = self.object()?;
-        if !object["metadata"]["resourceVersion"].as_str().unwrap_or_default().is_empty() {
+        if !object["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .is_empty()
+        {
             return Err(ApiError::scripted(
                 500,
                 "resourceVersion should not be set on objects to be created",
@@ -63,7 +67,14 @@ impl Write<'_> {
             ApiError::bad_request(format!("strict decoding error: {fields}"))
         })?;
         let created = self.store_new(object, |object| {
-            record_update(None, object, self.ty(), &self.updater(""), self.splits(), self.objects.now());
+            record_update(
+                None,
+                object,
+                self.ty(),
+                &self.updater(""),
+                self.splits(),
+                self.objects.now(),
+            );
         })?;
         self.written(201, None, &created, warnings)
     }
@@ -84,12 +95,19 @@ impl Write<'_> {
         })?;
         let live = self.live()?;
         let metadata = &object["metadata"];
-        if let Some(uid) = metadata["uid"].as_str().filter(|uid| live["metadata"]["uid"] != *uid) {
+        if let Some(uid) = metadata["uid"]
+            .as_str()
+            .filter(|uid| live["metadata"]["uid"] != *uid)
+        {
             let held = live["metadata"]["uid"].as_str().unwrap_or_default();
-            let reason = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {held}");
+            let reason =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {held}");
             return Err(ApiError::conflict(self.resource, name, &reason));
         }
-        let expected = match metadata["resourceVersion"].as_str().filter(|text| !text.is_empty()) {
+        let expected = match metadata["resourceVersion"]
+            .as_str()
+            .filter(|text| !text.is_empty())
+        {
             Some(text) => Some(self.version(text)?),
             None if admission::is_custom(self.resource) => {
                 let problem = "Invalid value: 0x0: must be specified for an update".to_owned();
@@ -124,7 +142,10 @@ impl Write<'_> {
             let mut next = self.patched(kind, &live, &patch, self.ty())?;
             let mut warnings = Vec::new();
             self.strict(&mut next, &mut warnings, |fields| {
-                let problems = [("patch".to_owned(), format!("Invalid value: strict decoding error: {fields}"))];
+                let problems = [(
+                    "patch".to_owned(),
+                    format!("Invalid value: strict decoding error: {fields}"),
+                )];
                 ApiError::invalid(self.resource, self.name(), &problems)
             })?;
             self.same_object(&live, &mut next)?;
@@ -157,7 +178,14 @@ impl Write<'_> {
             object["spec"]["replicas"] = next["spec"]["replicas"].as_i64().unwrap_or(0).into();
             let stored = self.store_main(&live, object, |object| {
                 let manager = self.updater("scale");
-                record_update(Some(&live), object, self.ty(), &manager, self.splits(), self.objects.now());
+                record_update(
+                    Some(&live),
+                    object,
+                    self.ty(),
+                    &manager,
+                    self.splits(),
+                    self.objects.now(),
+                );
             })?;
             let mut written = self.written(200, Some(&live), &stored, Vec::new())?;
             written.object = scale_of(self.resource, &written.object);
@@ -201,7 +229,10 @@ impl Write<'_> {
             );
             return Err(ApiError::conflict(self.resource, self.name(), &reason));
         }
-        if metadata["resourceVersion"].as_str().is_some_and(|text| !text.is_empty()) {
+        if metadata["resourceVersion"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty())
+        {
             return Err(ApiError::modified(self.resource, self.name()));
         }
         let applied = self.applied(None, config, manager, force)?;
@@ -238,16 +269,23 @@ impl Write<'_> {
         manager: &Manager,
         force: bool,
     ) -> Result<Value, ApiError> {
-        apply(live, config, self.ty(), manager, self.splits(), force, self.objects.now()).map_err(|error| {
-            match error {
-                ApplyError::Untyped(problem) => {
-                    ApiError::untyped(self.namespace(), self.name(), self.resource, &problem)
-                }
-                ApplyError::Conflicts(conflicts) => {
-                    let conflicts: Vec<(String, String)> =
-                        conflicts.into_iter().map(|it| (it.manager, it.field)).collect();
-                    ApiError::apply_conflict(&conflicts)
-                }
+        apply(
+            live,
+            config,
+            self.ty(),
+            manager,
+            self.splits(),
+            force,
+            self.objects.now(),
+        )
+        .map_err(|error| match error {
+            ApplyError::Untyped(problem) => {
+                ApiError::untyped(self.namespace(), self.name(), self.resource, &problem)
+            }
+            ApplyError::Conflicts(conflicts) => {
+                let conflicts: Vec<(String, String)> =
+                    conflicts.into_iter().map(|it| (it.manager, it.field)).collect();
+                ApiError::apply_conflict(&conflicts)
             }
         })
     }
@@ -290,7 +328,14 @@ impl Write<'_> {
 
     fn record(&self, live: &Value, object: &mut Value) {
         let manager = self.updater(self.path.subresource.as_deref().unwrap_or_default());
-        record_update(Some(live), object, self.ty(), &manager, self.splits(), self.objects.now());
+        record_update(
+            Some(live),
+            object,
+            self.ty(),
+            &manager,
+            self.splits(),
+            self.objects.now(),
+        );
     }
 
     fn store_new(&self, mut object: Value, record: impl FnOnce(&mut Value)) -> Result<Arc<Value>, ApiError> {
@@ -325,7 +370,13 @@ impl Write<'_> {
                     object["metadata"]["managedFields"] = json!([]);
                 }
                 let expected = version_of(live);
-                Ok(self.objects.update_status(self.resource, self.namespace(), self.name(), expected, &object)?)
+                Ok(self.objects.update_status(
+                    self.resource,
+                    self.namespace(),
+                    self.name(),
+                    expected,
+                    &object,
+                )?)
             }
             Some(_) => Err(ApiError::no_such_subresource()),
         }
@@ -350,7 +401,9 @@ impl Write<'_> {
         admission::validate(self.resource, Some(live), &next, self.ty())?;
         record(&mut next);
         let expected = version_of(live);
-        Ok(self.objects.update(self.resource, self.namespace(), self.name(), expected, next)?)
+        Ok(self
+            .objects
+            .update(self.resource, self.namespace(), self.name(), expected, next)?)
     }
 
     /// Repeats what lost against another writer; a client that named a version is told instead.
@@ -373,7 +426,9 @@ impl Write<'_> {
         warnings: Vec<String>,
     ) -> Result<Written, ApiError> {
         let mut object = (**stored).clone();
-        let before = live.and_then(|live| live["metadata"]["resourceVersion"].as_str()).map(str::to_owned);
+        let before = live
+            .and_then(|live| live["metadata"]["resourceVersion"].as_str())
+            .map(str::to_owned);
         let mut after = object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
         if self.query.is_dry_run()? {
             // Nothing was stored: the object keeps the version it has, a new one has none.
@@ -387,7 +442,13 @@ impl Write<'_> {
                 }
             }
         }
-        Ok(Written { code, object, before, after, warnings })
+        Ok(Written {
+            code,
+            object,
+            before,
+            after,
+            warnings,
+        })
     }
 
     fn strict(
@@ -517,7 +578,10 @@ pub(crate) fn scale_of(resource: &Resource, object: &Value) -> Value {
     let rollout = resource.kind == "Rollout";
     let replicas = if rollout { "HPAReplicas" } else { "replicas" };
     let selector = if rollout {
-        object["status"]["selector"].as_str().unwrap_or_default().to_owned()
+        object["status"]["selector"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     } else {
         let labels = object["spec"]["selector"]["matchLabels"].as_object();
         let terms: Vec<String> = labels

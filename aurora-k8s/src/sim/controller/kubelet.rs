@@ -31,6 +31,8 @@ const START_SLOW: Duration = Duration::from_secs(4);
 const STOP: Duration = Duration::from_millis(300);
 /// How long a crashing container lives.
 const CRASH: Duration = Duration::from_millis(400);
+/// How long a container works that ends by itself.
+const WORK: Duration = Duration::from_millis(900);
 /// Longest wait before a crashed container is started again.
 const BACK_OFF_LONGEST: Duration = Duration::from_secs(30);
 /// How often a pod that waits for its configuration looks again.
@@ -115,9 +117,37 @@ fn advance(objects: &Objects, pod: &Value) -> Next {
             run(objects, pod, now, false);
             Next::Done
         }
+        Fate::Ready if runs_to_an_end(pod) => finish(objects, pod, now),
         Fate::Ready => start(objects, pod, now, START),
         Fate::Slow => start(objects, pod, now, START_SLOW),
     }
+}
+
+/// Whether the pod is one that ends by itself, as those of Jobs do.
+fn runs_to_an_end(pod: &Value) -> bool {
+    matches!(pod["spec"]["restartPolicy"].as_str(), Some("Never" | "OnFailure"))
+}
+
+/// A container that does its work and exits with 0.
+fn finish(objects: &Objects, pod: &Value, now: Timestamp) -> Next {
+    let Some(started) = started_at(pod) else {
+        run(objects, pod, now, false);
+        return Next::After(WORK);
+    };
+    let passed = Duration::try_from(now.duration_since(started)).unwrap_or_default();
+    if let Some(left) = WORK.checked_sub(passed).filter(|left| !left.is_zero()) {
+        return Next::After(left);
+    }
+    let done = terminated(pod, 0, "Completed", started, now);
+    set_status(objects, pod, "Succeeded", &done, false, &json!(0), &Value::Null);
+    Next::Done
+}
+
+fn terminated(pod: &Value, code: i64, reason: &str, started: Timestamp, now: Timestamp) -> Value {
+    json!({"terminated": {
+        "exitCode": code, "reason": reason, "startedAt": seconds(started), "finishedAt": seconds(now),
+        "containerID": format!("sim://{}", meta::uid(pod)),
+    }})
 }
 
 fn start(objects: &Objects, pod: &Value, now: Timestamp, takes: Duration) -> Next {
@@ -159,10 +189,11 @@ fn crash(objects: &Objects, pod: &Value, now: Timestamp) -> Next {
         if let Some(left) = CRASH.checked_sub(passed).filter(|left| !left.is_zero()) {
             return Next::After(left);
         }
-        let died = json!({"terminated": {
-            "exitCode": 1, "reason": "Error", "startedAt": seconds(started), "finishedAt": seconds(now),
-            "containerID": format!("sim://{}-{restarts}", meta::uid(pod)),
-        }});
+        let died = terminated(pod, 1, "Error", started, now);
+        if pod["spec"]["restartPolicy"] == "Never" {
+            set_status(objects, pod, "Failed", &died, false, &json!(0), &Value::Null);
+            return Next::Done;
+        }
         let message = format!(
             "back-off {}s restarting failed container",
             back_off(restarts).as_secs()

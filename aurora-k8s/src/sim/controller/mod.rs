@@ -37,6 +37,7 @@ pub use self::logs::pod_log;
 #[derive(Clone)]
 pub struct Behaviour {
     rollouts: Arc<watch::Sender<bool>>,
+    count_delay: Arc<watch::Sender<Duration>>,
 }
 
 impl Behaviour {
@@ -51,6 +52,16 @@ impl Behaviour {
         self.rollouts.send_replace(true);
     }
 
+    /// Lets the counts in the status of ReplicaSets lag behind their pods, as under load; zero is the default.
+    pub fn delay_counts(&self, by: Duration) {
+        self.count_delay.send_replace(by);
+    }
+
+    /// How far the counts of ReplicaSets lag behind.
+    pub(crate) fn count_delay(&self) -> Duration {
+        *self.count_delay.borrow()
+    }
+
     /// Whether the Rollouts controller is there.
     #[must_use]
     pub fn has_rollouts(&self) -> bool {
@@ -62,6 +73,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             rollouts: Arc::new(watch::channel(true).0),
+            count_delay: Arc::new(watch::channel(Duration::ZERO).0),
         }
     }
 }
@@ -98,7 +110,11 @@ impl Controllers {
         let kubelet = &self.objects.written_by("kubelet");
         let all: Vec<BoxFuture<'_, ()>> = vec![
             Box::pin(self.rollouts(&stop)),
-            worker(objects, replica_set::ReplicaSets, &stop),
+            worker(
+                objects,
+                replica_set::ReplicaSets::new(self.behaviour.clone()),
+                &stop,
+            ),
             worker(kubelet, kubelet::Kubelet::default(), &stop),
             worker(objects, deployment::Deployments, &stop),
             worker(objects, stateful_set::StatefulSets, &stop),

@@ -68,7 +68,11 @@ pub(crate) fn apply(
     {
         // What nobody tracked belongs to somebody, or the first apply could not conflict with it.
         let all = ignored(&field_set(&stripped(live), ty), part);
-        managers.set(Manager::updater("before-first-apply", &manager.api_version, ""), all, now);
+        managers.set(
+            Manager::updater("before-first-apply", &manager.api_version, ""),
+            all,
+            now,
+        );
     }
     let merged = merge(&before, &config, ty);
     let last = managers.owned_by(manager).map(|(_, owned)| owned.fields.clone());
@@ -101,7 +105,10 @@ pub(crate) fn record_update(
     now: Timestamp,
 ) {
     let part = part(manager, split);
-    let sent = next["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let sent = next["metadata"]["managedFields"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let reset = matches!(sent.as_slice(), [one] if one.as_object().is_some_and(Map::is_empty));
     let own = Managers::of(next);
     let mut managers = match live {
@@ -116,7 +123,10 @@ pub(crate) fn record_update(
         let touched = changes.modified.union(&changes.added);
         yield_fields(&mut managers, manager, &touched, &changes.removed);
         let held = managers.owned_by(manager).map(|(_, owned)| owned.fields.clone());
-        let fields = held.unwrap_or_default().difference(&changes.removed).union(&touched);
+        let fields = held
+            .unwrap_or_default()
+            .difference(&changes.removed)
+            .union(&touched);
         managers.set(manager.clone(), fields, now);
     }
     managers.write_to(next);
@@ -290,7 +300,10 @@ fn conflicts(managers: &Managers, manager: &Manager, touched: &FieldSet) -> Vec<
             continue;
         }
         for path in owned.fields.intersection(touched).paths() {
-            out.push(Conflict { manager: other.to_string(), field: path_text(&path) });
+            out.push(Conflict {
+                manager: other.to_string(),
+                field: path_text(&path),
+            });
         }
     }
     out
@@ -322,9 +335,10 @@ fn with_identity(mut object: Value, live: Option<&Value>, sent: &Value) -> Value
 /// The keys that tell the items of the list at `ty` apart, if it merges by keys.
 pub(crate) fn merge_keys(ty: Ty) -> Option<Vec<String>> {
     match ty.shape() {
-        Shape::List { merge: ListMerge::Keys(keys), .. } => {
-            Some(keys.iter().map(|(name, _)| name.clone()).collect())
-        }
+        Shape::List {
+            merge: ListMerge::Keys(keys),
+            ..
+        } => Some(keys.iter().map(|(name, _)| name.clone()).collect()),
         _ => None,
     }
 }

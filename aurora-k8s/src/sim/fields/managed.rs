@@ -39,7 +39,10 @@ impl Manager {
     }
 
     pub(crate) fn updater(name: &str, api_version: &str, subresource: &str) -> Self {
-        Self { operation: Operation::Update, ..Self::applier(name, api_version, subresource) }
+        Self {
+            operation: Operation::Update,
+            ..Self::applier(name, api_version, subresource)
+        }
     }
 }
 
@@ -47,7 +50,11 @@ impl fmt::Display for Manager {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}", Value::from(self.name.as_str()))?;
         if !self.subresource.is_empty() {
-            write!(out, " with subresource {}", Value::from(self.subresource.as_str()))?;
+            write!(
+                out,
+                " with subresource {}",
+                Value::from(self.subresource.as_str())
+            )?;
         }
         if self.operation == Operation::Update {
             write!(out, " using {}", self.api_version)?;
@@ -86,7 +93,10 @@ impl Managers {
                 api_version: text("apiVersion"),
                 subresource: text("subresource"),
             };
-            let owned = Owned { fields: FieldSet::decode(&entry["fieldsV1"]), time: text("time") };
+            let owned = Owned {
+                fields: FieldSet::decode(&entry["fieldsV1"]),
+                time: text("time"),
+            };
             owners.insert(manager, owned);
         }
         Self { owners }
@@ -137,7 +147,9 @@ impl Managers {
 
     /// Gives `manager` exactly these fields; the time moves only when they change.
     pub(crate) fn set(&mut self, manager: Manager, fields: FieldSet, now: Timestamp) {
-        let held = self.owned_by(&manager).map(|(held, owned)| (held.clone(), owned.clone()));
+        let held = self
+            .owned_by(&manager)
+            .map(|(held, owned)| (held.clone(), owned.clone()));
         let mut time = seconds(now);
         if let Some((held, owned)) = held {
             if owned.fields == fields && held == manager {
@@ -151,11 +163,7 @@ impl Managers {
     }
 
     /// Changes the fields of everybody but `manager`; owners without fields are dropped.
-    pub(crate) fn change_others(
-        &mut self,
-        manager: &Manager,
-        change: impl Fn(&FieldSet) -> FieldSet,
-    ) {
+    pub(crate) fn change_others(&mut self, manager: &Manager, change: impl Fn(&FieldSet) -> FieldSet) {
         for (held, owned) in &mut self.owners {
             if !same(held, manager) {
                 owned.fields = change(&owned.fields);

@@ -12,5 +12,5 @@ mod typed;
 pub(crate) use apply::{ApplyError, apply, merge_keys, nulls, record_update};
 pub(crate) use managed::Manager;
 pub(crate) use schema::Ty;
-pub(crate) use strict::{mistakes, prune_unknown};
 pub(crate) use set::Element;
+pub(crate) use strict::{mistakes, prune_unknown};

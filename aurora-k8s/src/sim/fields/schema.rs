@@ -131,7 +131,10 @@ impl Reader {
                 if let Some(kind) = name.strip_prefix("kind ") {
                     kinds.push((kind.to_owned(), current.clone()));
                 }
-                let block = Block { base: base.map(str::to_owned), ..Block::default() };
+                let block = Block {
+                    base: base.map(str::to_owned),
+                    ..Block::default()
+                };
                 self.blocks.insert(current.clone(), block);
             } else if line == "..." {
                 if let Some(block) = self.blocks.get_mut(&current) {
@@ -141,7 +144,9 @@ impl Reader {
                 && let Some(block) = self.blocks.get_mut(&current)
             {
                 let names = names.split_whitespace();
-                block.fields.extend(names.map(|name| (name.to_owned(), ty.trim().to_owned())));
+                block
+                    .fields
+                    .extend(names.map(|name| (name.to_owned(), ty.trim().to_owned())));
             }
         }
         let free = self.block("Free");
@@ -149,7 +154,11 @@ impl Reader {
             .into_iter()
             .map(|(kind, block)| (kind, self.block(&block)))
             .collect();
-        Schema { types: self.types, kinds, free }
+        Schema {
+            types: self.types,
+            kinds,
+            free,
+        }
     }
 
     fn add(&mut self, shape: Shape) -> Ty {
@@ -170,7 +179,11 @@ impl Reader {
             .map(|(field, text)| (field, self.ty(&text)))
             .collect();
         let rest = open.then_some(ANY);
-        self.types[ty.0] = Shape::Map { fields, rest, atomic: false };
+        self.types[ty.0] = Shape::Map {
+            fields,
+            rest,
+            atomic: false,
+        };
         ty
     }
 
@@ -210,7 +223,11 @@ impl Reader {
         }
         if let Some(inner) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
             let rest = Some(self.ty(inner));
-            return self.add(Shape::Map { fields: BTreeMap::new(), rest, atomic: false });
+            return self.add(Shape::Map {
+                fields: BTreeMap::new(),
+                rest,
+                atomic: false,
+            });
         }
         if let Some((inner, merge)) = text.strip_prefix('[').and_then(|text| text.rsplit_once(']')) {
             let of = self.ty(inner);
@@ -253,12 +270,17 @@ mod tests {
             .collect();
         for line in SOURCE.lines() {
             let line = line.split('#').next().unwrap();
-            let Some((_, ty)) = line.split_once(':') else { continue };
+            let Some((_, ty)) = line.split_once(':') else {
+                continue;
+            };
             let name: String = ty.chars().filter(|at| at.is_alphanumeric()).collect();
             if name.starts_with(char::is_uppercase) {
                 let name = ty.trim().trim_start_matches(['!', '[', '{']);
                 let name = name.split([']', '}', ' ']).next().unwrap();
-                assert!(known.iter().any(|block| block == name), "`{name}` is not declared");
+                assert!(
+                    known.iter().any(|block| block == name),
+                    "`{name}` is not declared"
+                );
             }
         }
     }
@@ -275,7 +297,10 @@ mod tests {
         assert!(matches!(volumes("argoproj.io", "Rollout"), Shape::Any));
         assert!(matches!(
             volumes("apps", "Deployment"),
-            Shape::List { merge: ListMerge::Keys(_), .. }
+            Shape::List {
+                merge: ListMerge::Keys(_),
+                ..
+            }
         ));
         assert!(Ty::of_kind("argoproj.io", "Rollout").is_closed());
         assert!(!Ty::of_kind("example.dev", "Thing").is_closed());

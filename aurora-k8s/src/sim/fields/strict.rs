@@ -19,7 +19,11 @@ pub(crate) fn mistakes(value: &Value, ty: Ty) -> Vec<(String, String)> {
 }
 
 fn joined(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 fn prune(value: &mut Value, ty: Ty, path: &str, out: &mut Vec<String>) {
@@ -50,7 +54,11 @@ fn prune(value: &mut Value, ty: Ty, path: &str, out: &mut Vec<String>) {
 
 fn look(value: &Value, ty: Ty, path: &str, out: &mut Vec<(String, String)>) {
     let wrong = |wanted: &str| {
-        let shown = if value.is_string() { value.to_string() } else { format!("\"{value}\"") };
+        let shown = if value.is_string() {
+            value.to_string()
+        } else {
+            format!("\"{value}\"")
+        };
         let problem = format!("Invalid value: {shown}: {path} in body must be of type {wanted}: {shown}");
         Some((path.to_owned(), problem))
     };
@@ -72,7 +80,8 @@ fn look(value: &Value, ty: Ty, path: &str, out: &mut Vec<(String, String)>) {
                 }
                 // Items of lists are values: the API server never takes a null there.
                 if item.is_null() && !matches!(of.shape(), Shape::Any) {
-                    let problem = format!("Invalid value: \"null\": {place} in body must be of type object: \"null\"");
+                    let problem =
+                        format!("Invalid value: \"null\": {place} in body must be of type object: \"null\"");
                     out.push((place.clone(), problem));
                 }
                 look(item, *of, &place, out);
@@ -100,8 +109,11 @@ fn duplicate(before: &[Value], item: &Value, merge: &ListMerge) -> Option<String
     };
     let own = key(item);
     before.iter().any(|other| key(other) == own).then(|| {
-        let shown: Vec<String> =
-            keys.iter().zip(&own).map(|((name, _), value)| format!("\"{name}\":{value}")).collect();
+        let shown: Vec<String> = keys
+            .iter()
+            .zip(&own)
+            .map(|((name, _), value)| format!("\"{name}\":{value}"))
+            .collect();
         format!("Duplicate value: {{{}}}", shown.join(","))
     })
 }

@@ -22,20 +22,40 @@ struct One {
 
 impl One {
     fn deployment() -> Self {
-        Self { ty: Ty::of_kind("apps", "Deployment"), api_version: "apps/v1", live: None }
+        Self {
+            ty: Ty::of_kind("apps", "Deployment"),
+            api_version: "apps/v1",
+            live: None,
+        }
     }
 
     fn service() -> Self {
-        Self { ty: Ty::of_kind("", "Service"), api_version: "v1", live: None }
+        Self {
+            ty: Ty::of_kind("", "Service"),
+            api_version: "v1",
+            live: None,
+        }
     }
 
     fn rollout() -> Self {
-        Self { ty: Ty::of_kind("argoproj.io", "Rollout"), api_version: "argoproj.io/v1alpha1", live: None }
+        Self {
+            ty: Ty::of_kind("argoproj.io", "Rollout"),
+            api_version: "argoproj.io/v1alpha1",
+            live: None,
+        }
     }
 
     fn apply(&mut self, manager: &str, force: bool, config: Value) -> Result<Value, ApplyError> {
         let manager = Manager::applier(manager, self.api_version, "");
-        let object = apply(self.live.as_ref(), &with_name(config), self.ty, &manager, true, force, NOW)?;
+        let object = apply(
+            self.live.as_ref(),
+            &with_name(config),
+            self.ty,
+            &manager,
+            true,
+            force,
+            NOW,
+        )?;
         self.live = Some(object.clone());
         Ok(object)
     }
@@ -132,19 +152,38 @@ fn the_same_apply_changes_nothing_not_even_the_time() {
     let config = json!({"spec": {"replicas": 2}});
     let first = one.apply("a", false, config.clone()).unwrap();
     let manager = Manager::applier("a", "apps/v1", "");
-    let again = apply(Some(&first), &with_name(config), one.ty, &manager, true, false, later()).unwrap();
+    let again = apply(
+        Some(&first),
+        &with_name(config),
+        one.ty,
+        &manager,
+        true,
+        false,
+        later(),
+    )
+    .unwrap();
     assert_eq!(first, again);
 }
 
 #[test]
 fn a_field_that_is_left_out_goes_unless_somebody_else_owns_it() {
     let mut one = One::deployment();
-    one.apply("a", false, json!({"metadata": {"labels": {"x": "1", "y": "2"}}, "spec": {"replicas": 2, "paused": true}}))
-        .unwrap();
+    one.apply(
+        "a",
+        false,
+        json!({"metadata": {"labels": {"x": "1", "y": "2"}}, "spec": {"replicas": 2, "paused": true}}),
+    )
+    .unwrap();
     one.apply("b", false, json!({"spec": {"replicas": 2}})).unwrap();
-    let live = one.apply("a", false, json!({"metadata": {"labels": {"y": "2"}}})).unwrap();
+    let live = one
+        .apply("a", false, json!({"metadata": {"labels": {"y": "2"}}}))
+        .unwrap();
     assert_eq!(live["metadata"]["labels"], json!({"y": "2"}));
-    assert_eq!(live["spec"], json!({"replicas": 2}), "co-owned replicas stay, paused goes");
+    assert_eq!(
+        live["spec"],
+        json!({"replicas": 2}),
+        "co-owned replicas stay, paused goes"
+    );
 }
 
 #[test]
@@ -161,10 +200,16 @@ fn a_value_of_another_manager_conflicts_and_force_takes_it() {
 #[test]
 fn an_update_takes_what_it_changes_and_conflicts_name_the_version() {
     let mut one = One::deployment();
-    one.apply("a", false, json!({"spec": {"replicas": 2, "paused": true}})).unwrap();
-    one.update("kube-controller-manager", "scale", |live| live["spec"]["replicas"] = 5.into());
+    one.apply("a", false, json!({"spec": {"replicas": 2, "paused": true}}))
+        .unwrap();
+    one.update("kube-controller-manager", "scale", |live| {
+        live["spec"]["replicas"] = 5.into()
+    });
     assert_eq!(one.fields("a").unwrap(), json!({"f:spec": {"f:paused": {}}}));
-    assert_eq!(one.fields("kube-controller-manager").unwrap(), json!({"f:spec": {"f:replicas": {}}}));
+    assert_eq!(
+        one.fields("kube-controller-manager").unwrap(),
+        json!({"f:spec": {"f:replicas": {}}})
+    );
     let refused = conflicts(one.apply("a", false, json!({"spec": {"replicas": 2, "paused": true}})));
     assert_eq!(
         refused,
@@ -174,7 +219,10 @@ fn an_update_takes_what_it_changes_and_conflicts_name_the_version() {
         )]
     );
     let live = one.apply("a", false, json!({"spec": {"paused": true}})).unwrap();
-    assert_eq!(live["spec"]["replicas"], 5, "leaving the field out leaves it to the scaler");
+    assert_eq!(
+        live["spec"]["replicas"], 5,
+        "leaving the field out leaves it to the scaler"
+    );
 }
 
 #[test]
@@ -189,14 +237,26 @@ fn an_update_that_changes_nothing_owns_nothing() {
 #[test]
 fn status_writes_own_status_alone_and_the_main_resource_ignores_it() {
     let mut one = One::rollout();
-    let live = one.apply("a", true, json!({"spec": {"replicas": 1}, "status": {"phase": "Lie"}})).unwrap();
+    let live = one
+        .apply(
+            "a",
+            true,
+            json!({"spec": {"replicas": 1}, "status": {"phase": "Lie"}}),
+        )
+        .unwrap();
     assert_eq!(live.get("status"), None);
     one.update("rollouts-controller", "status", |live| {
         live["status"] = json!({"phase": "Healthy"});
         live["spec"]["replicas"] = 9.into();
     });
-    let entries = one.live.as_ref().unwrap()["metadata"]["managedFields"].as_array().unwrap().clone();
-    let status = entries.iter().find(|entry| entry["subresource"] == "status").unwrap();
+    let entries = one.live.as_ref().unwrap()["metadata"]["managedFields"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let status = entries
+        .iter()
+        .find(|entry| entry["subresource"] == "status")
+        .unwrap();
     assert_eq!(status["fieldsV1"], json!({"f:status": {".": {}, "f:phase": {}}}));
     assert_eq!(one.fields("a").unwrap(), json!({"f:spec": {"f:replicas": {}}}));
 }
@@ -221,20 +281,39 @@ fn a_forced_apply_of_a_service_wipes_the_injected_selector_key() {
 #[test]
 fn a_selector_that_is_left_out_stays_with_the_controller() {
     let mut one = One::service();
-    one.apply("a", true, json!({"spec": {"selector": {"app": "web"}, "type": "ClusterIP"}})).unwrap();
-    one.update("rollouts-controller", "", |live| live["spec"]["selector"]["hash"] = "abc".into());
-    let live = one.apply("a", true, json!({"spec": {"type": "ClusterIP"}})).unwrap();
+    one.apply(
+        "a",
+        true,
+        json!({"spec": {"selector": {"app": "web"}, "type": "ClusterIP"}}),
+    )
+    .unwrap();
+    one.update("rollouts-controller", "", |live| {
+        live["spec"]["selector"]["hash"] = "abc".into()
+    });
+    let live = one
+        .apply("a", true, json!({"spec": {"type": "ClusterIP"}}))
+        .unwrap();
     assert_eq!(live["spec"]["selector"], json!({"app": "web", "hash": "abc"}));
 }
 
 #[test]
 fn lists_merge_by_their_keys_and_keep_their_order() {
     let mut one = One::deployment();
-    one.apply("a", false, containers(json!([{"name": "web", "image": "web:1", "env": [{"name": "A"}]}, {"name": "log"}])))
+    one.apply(
+        "a",
+        false,
+        containers(json!([{"name": "web", "image": "web:1", "env": [{"name": "A"}]}, {"name": "log"}])),
+    )
+    .unwrap();
+    one.apply(
+        "b",
+        false,
+        containers(json!([{"name": "mesh", "image": "mesh:1"}, {"name": "web", "env": [{"name": "B"}]}])),
+    )
+    .unwrap();
+    let live = one
+        .apply("a", false, containers(json!([{"name": "web", "image": "web:2"}])))
         .unwrap();
-    one.apply("b", false, containers(json!([{"name": "mesh", "image": "mesh:1"}, {"name": "web", "env": [{"name": "B"}]}])))
-        .unwrap();
-    let live = one.apply("a", false, containers(json!([{"name": "web", "image": "web:2"}]))).unwrap();
     assert_eq!(
         live["spec"]["template"]["spec"]["containers"],
         json!([{"name": "mesh", "image": "mesh:1"}, {"name": "web", "image": "web:2", "env": [{"name": "B"}]}])
@@ -249,22 +328,43 @@ fn one_port_under_two_protocols_is_two_entries() {
         .unwrap();
     assert_eq!(live["spec"]["ports"].as_array().unwrap().len(), 2);
     let live = one
-        .apply("a", false, json!({"spec": {"ports": [{"port": 53, "protocol": "UDP", "name": "u"}]}}))
+        .apply(
+            "a",
+            false,
+            json!({"spec": {"ports": [{"port": 53, "protocol": "UDP", "name": "u"}]}}),
+        )
         .unwrap();
-    assert_eq!(live["spec"]["ports"], json!([{"port": 53, "protocol": "UDP", "name": "u"}]));
+    assert_eq!(
+        live["spec"]["ports"],
+        json!([{"port": 53, "protocol": "UDP", "name": "u"}])
+    );
 }
 
 #[test]
 fn owners_are_told_apart_by_uid_and_finalizers_by_value() {
     let mut one = One::deployment();
     let owner = |uid: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": uid});
-    one.apply("a", false, json!({"metadata": {"ownerReferences": [owner("1")], "finalizers": ["a/x"]}})).unwrap();
+    one.apply(
+        "a",
+        false,
+        json!({"metadata": {"ownerReferences": [owner("1")], "finalizers": ["a/x"]}}),
+    )
+    .unwrap();
     let live = one
-        .apply("b", false, json!({"metadata": {"ownerReferences": [owner("2")], "finalizers": ["b/y"]}}))
+        .apply(
+            "b",
+            false,
+            json!({"metadata": {"ownerReferences": [owner("2")], "finalizers": ["b/y"]}}),
+        )
         .unwrap();
-    assert_eq!(live["metadata"]["ownerReferences"], json!([owner("1"), owner("2")]));
+    assert_eq!(
+        live["metadata"]["ownerReferences"],
+        json!([owner("1"), owner("2")])
+    );
     assert_eq!(live["metadata"]["finalizers"], json!(["a/x", "b/y"]));
-    let live = one.apply("a", false, json!({"metadata": {"labels": {"a": "1"}}})).unwrap();
+    let live = one
+        .apply("a", false, json!({"metadata": {"labels": {"a": "1"}}}))
+        .unwrap();
     assert_eq!(live["metadata"]["ownerReferences"], json!([owner("2")]));
     assert_eq!(live["metadata"]["finalizers"], json!(["b/y"]));
 }
@@ -278,24 +378,42 @@ fn rollout_steps_and_tolerations_are_replaced_as_a_whole() {
             "template": {"spec": {"tolerations": tolerations}},
         }})
     };
-    one.apply("a", false, config(json!([{"setWeight": 20}, {"pause": {}}]), json!([{"key": "a"}]))).unwrap();
-    let live = one.apply("b", true, config(json!([{"setWeight": 50}]), json!([{"key": "b"}]))).unwrap();
-    assert_eq!(live["spec"]["strategy"]["canary"]["steps"], json!([{"setWeight": 50}]));
-    assert_eq!(live["spec"]["template"]["spec"]["tolerations"], json!([{"key": "b"}]));
+    one.apply(
+        "a",
+        false,
+        config(json!([{"setWeight": 20}, {"pause": {}}]), json!([{"key": "a"}])),
+    )
+    .unwrap();
+    let live = one
+        .apply(
+            "b",
+            true,
+            config(json!([{"setWeight": 50}]), json!([{"key": "b"}])),
+        )
+        .unwrap();
+    assert_eq!(
+        live["spec"]["strategy"]["canary"]["steps"],
+        json!([{"setWeight": 50}])
+    );
+    assert_eq!(
+        live["spec"]["template"]["spec"]["tolerations"],
+        json!([{"key": "b"}])
+    );
 }
 
 #[test]
 fn volumes_of_a_rollout_conflict_as_a_whole_and_those_of_a_deployment_by_name() {
-    let config = |limit: &str| {
-        json!({"spec": {"template": {"spec": {"volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": limit}}]}}}})
-    };
+    let config = |limit: &str| json!({"spec": {"template": {"spec": {"volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": limit}}]}}}});
     let normalise = |live: &mut Value| {
         live["spec"]["template"]["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] = "1Gi".into();
     };
     let mut one = One::rollout();
     one.apply("a", true, config("1024Mi")).unwrap();
     one.update("rollouts-controller", "", normalise);
-    assert_eq!(conflicts(one.apply("a", false, config("1024Mi")))[0].1, ".spec.template.spec.volumes");
+    assert_eq!(
+        conflicts(one.apply("a", false, config("1024Mi")))[0].1,
+        ".spec.template.spec.volumes"
+    );
     let mut one = One::deployment();
     one.apply("a", true, config("1024Mi")).unwrap();
     one.update("someone", "", normalise);
@@ -321,7 +439,10 @@ fn removing_init_containers_fails_while_the_controller_owns_a_normalised_field_o
     });
     let kept = one.live.clone();
     let live = one.apply("a", true, without.clone()).unwrap();
-    assert_eq!(nulls(&live, one.ty), [("spec.template.spec.initContainers".to_owned(), "array")]);
+    assert_eq!(
+        nulls(&live, one.ty),
+        [("spec.template.spec.initContainers".to_owned(), "array")]
+    );
     // The way out: own the field again, then leave the list out.
     one.live = kept;
     one.apply("a", true, with("1000m")).unwrap();
@@ -343,7 +464,9 @@ fn bodies_that_do_not_fit_the_schema_are_refused_with_the_path() {
         ".spec.strategy.canary.steps[0].setWeight: expected numeric (int or float), got string"
     );
     assert_eq!(
-        rollout(step(json!({"replicaProgressThreshold": {"type": "Percent", "value": 50}}))),
+        rollout(step(
+            json!({"replicaProgressThreshold": {"type": "Percent", "value": 50}})
+        )),
         ".spec.strategy.canary.steps[0].replicaProgressThreshold: field not declared in schema"
     );
     assert_eq!(
@@ -355,7 +478,8 @@ fn bodies_that_do_not_fit_the_schema_are_refused_with_the_path() {
         rollout(containers(env)),
         ".spec.template.spec.containers[name=\"web\"].env: duplicate entries for key [name=\"A\"]"
     );
-    let ports = json!([{"name": "web", "ports": [{"containerPort": 80}, {"containerPort": 80, "protocol": "TCP"}]}]);
+    let ports =
+        json!([{"name": "web", "ports": [{"containerPort": 80}, {"containerPort": 80, "protocol": "TCP"}]}]);
     assert_eq!(
         rollout(containers(ports)),
         ".spec.template.spec.containers[name=\"web\"].ports: duplicate entries for key \
@@ -374,17 +498,29 @@ fn bodies_that_do_not_fit_the_schema_are_refused_with_the_path() {
 #[test]
 fn an_object_that_nobody_tracked_conflicts_with_its_first_apply() {
     let mut one = One::service();
-    one.live = Some(with_name(json!({"spec": {"type": "ClusterIP", "selector": {"app": "old"}}})));
+    one.live = Some(with_name(
+        json!({"spec": {"type": "ClusterIP", "selector": {"app": "old"}}}),
+    ));
     let refused = conflicts(one.apply("a", false, json!({"spec": {"selector": {"app": "new"}}})));
-    assert_eq!(refused, [("\"before-first-apply\" using v1".to_owned(), ".spec.selector".to_owned())]);
+    assert_eq!(
+        refused,
+        [(
+            "\"before-first-apply\" using v1".to_owned(),
+            ".spec.selector".to_owned()
+        )]
+    );
 }
 
 #[test]
 fn empty_managed_fields_reset_the_owners_and_missing_ones_do_not() {
     let mut one = One::service();
-    one.apply("a", true, json!({"spec": {"type": "ClusterIP"}})).unwrap();
+    one.apply("a", true, json!({"spec": {"type": "ClusterIP"}}))
+        .unwrap();
     let mut without = one.live.clone().unwrap();
-    without["metadata"].as_object_mut().unwrap().remove("managedFields");
+    without["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("managedFields");
     one.update("b", "", |live| *live = without);
     assert!(one.fields("a").is_some());
     one.update("b", "", |live| live["metadata"]["managedFields"] = json!([{}]));
@@ -416,8 +552,14 @@ mod properties {
         let names = proptest::collection::btree_set("(web|log|mesh)", 0..3);
         let replicas = proptest::option::of(0..4_i32);
         (labels, env, names, replicas).prop_map(|(labels, env, names, replicas)| {
-            let env: Vec<Value> = env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-            let containers: Vec<Value> = names.iter().map(|name| json!({"name": name, "env": env})).collect();
+            let env: Vec<Value> = env
+                .iter()
+                .map(|(name, value)| json!({"name": name, "value": value}))
+                .collect();
+            let containers: Vec<Value> = names
+                .iter()
+                .map(|name| json!({"name": name, "env": env}))
+                .collect();
             let mut config = json!({"metadata": {"labels": labels},
                 "spec": {"template": {"spec": {"containers": containers}}}});
             if let Some(replicas) = replicas {
@@ -473,7 +615,9 @@ mod properties {
         fn walk(value: &mut Value) {
             if let Value::Object(map) = value {
                 map.values_mut().for_each(walk);
-                map.retain(|_, value| !matches!(value, Value::Null) && *value != json!({}) && *value != json!([]));
+                map.retain(|_, value| {
+                    !matches!(value, Value::Null) && *value != json!({}) && *value != json!([])
+                });
             } else if let Value::Array(list) = value {
                 list.iter_mut().for_each(walk);
             }

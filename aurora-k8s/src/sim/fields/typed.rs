@@ -82,7 +82,11 @@ pub(crate) fn remove(value: &Value, gone: &FieldSet, ty: Ty) -> Value {
                 };
                 out.insert(name.clone(), held);
             }
-            if out.is_empty() { Value::Null } else { Value::Object(out) }
+            if out.is_empty() {
+                Value::Null
+            } else {
+                Value::Object(out)
+            }
         }
         Seen::List(Some(list), by) if !list.is_empty() => {
             let mut out = Vec::new();
@@ -96,7 +100,11 @@ pub(crate) fn remove(value: &Value, gone: &FieldSet, ty: Ty) -> Value {
                     None => held.clone(),
                 });
             }
-            if out.is_empty() { Value::Null } else { Value::Array(out) }
+            if out.is_empty() {
+                Value::Null
+            } else {
+                Value::Array(out)
+            }
         }
         _ => value.clone(),
     }
@@ -107,7 +115,13 @@ fn see(value: &Value, ty: Ty) -> Seen<'_> {
         (Shape::Map { atomic: false, .. }, Value::Object(map)) => Seen::Map(Some(map)),
         (Shape::Map { atomic: false, .. }, Value::Null) => Seen::Map(None),
         (Shape::Any, Value::Object(map)) => Seen::Map(Some(map)),
-        (Shape::List { merge: ListMerge::Atomic, .. }, _) => Seen::Leaf,
+        (
+            Shape::List {
+                merge: ListMerge::Atomic,
+                ..
+            },
+            _,
+        ) => Seen::Leaf,
         (Shape::List { merge, .. }, Value::Array(list)) => Seen::List(Some(list), merge),
         (Shape::List { merge, .. }, Value::Null) => Seen::List(None, merge),
         _ => Seen::Leaf,
@@ -127,7 +141,11 @@ fn item_element(item: &Value, at: usize, by: &ListMerge) -> Element {
                 })
                 .collect();
             // Only objects written past the API can lack a key; they stay where they are.
-            if named.is_empty() { Element::Index(at) } else { Element::Key(named) }
+            if named.is_empty() {
+                Element::Index(at)
+            } else {
+                Element::Key(named)
+            }
         }
     }
 }
@@ -138,7 +156,11 @@ fn check(value: &Value, ty: Ty, path: &mut Vec<Element>, out: &mut Vec<String>) 
     }
     let mut complain = |path: &[Element], text: &str| {
         let place = path_text(path);
-        out.push(if place.is_empty() { text.to_owned() } else { format!("{place}: {text}") });
+        out.push(if place.is_empty() {
+            text.to_owned()
+        } else {
+            format!("{place}: {text}")
+        });
     };
     match (ty.shape(), value) {
         (Shape::Any, _) => {}
@@ -168,7 +190,10 @@ fn check(value: &Value, ty: Ty, path: &mut Vec<Element>, out: &mut Vec<String>) 
                 }
                 let element = item_element(item, at, merge);
                 if seen.has(&element) {
-                    out.push(format!("{}: duplicate entries for key {element}", path_text(path)));
+                    out.push(format!(
+                        "{}: duplicate entries for key {element}",
+                        path_text(path)
+                    ));
                 }
                 path.push(element.clone());
                 check(item, *of, path, out);
@@ -203,9 +228,7 @@ fn wrong_item(item: &Value, at: usize, merge: &ListMerge) -> Option<String> {
         )),
         ListMerge::Keys(keys) => keys
             .iter()
-            .find(|(name, default)| {
-                default.is_none() && item.get(name).is_none_or(|value| value.is_null())
-            })
+            .find(|(name, default)| default.is_none() && item.get(name).is_none_or(|value| value.is_null()))
             .map(|(name, _)| {
                 format!(
                     "element {at}: associative list with keys has an element that omits key field \"{name}\" \
@@ -232,8 +255,7 @@ fn collect(value: &Value, ty: Ty, path: &mut Vec<Element>, out: &mut FieldSet) {
         Seen::Leaf => out.insert(path),
         Seen::Map(map) => {
             for (name, below) in map.into_iter().flatten() {
-                let declared =
-                    matches!(ty.shape(), Shape::Map { fields, .. } if fields.contains_key(name));
+                let declared = matches!(ty.shape(), Shape::Map { fields, .. } if fields.contains_key(name));
                 let empty = below.is_null() || below.as_object().is_some_and(Map::is_empty);
                 let element = Element::field(name);
                 let below_ty = ty.step(&element);
@@ -261,7 +283,10 @@ fn collect(value: &Value, ty: Ty, path: &mut Vec<Element>, out: &mut FieldSet) {
 /// Items of `new` keep their order; items that only `old` has keep their place among the old ones.
 fn merge_lists(old: &[Value], new: &[Value], by: &ListMerge, ty: Ty) -> Value {
     let elements = |list: &[Value]| -> Vec<Element> {
-        list.iter().enumerate().map(|(at, item)| item_element(item, at, by)).collect()
+        list.iter()
+            .enumerate()
+            .map(|(at, item)| item_element(item, at, by))
+            .collect()
     };
     let (old_at, new_at) = (elements(old), elements(new));
     let mut out = Vec::new();
@@ -315,7 +340,13 @@ fn compare_at(
     let leaf = old.is_empty() && new.is_empty();
     for (element, value) in &new {
         path.push(element.clone());
-        compare_at(old.get(element).copied(), Some(value), ty.step(element), path, out);
+        compare_at(
+            old.get(element).copied(),
+            Some(value),
+            ty.step(element),
+            path,
+            out,
+        );
         path.pop();
     }
     for (element, value) in &old {

@@ -6,7 +6,8 @@ use aurora_core::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use serde_json::{Value, json};
 use tokio_rustls::rustls::ServerConfig;
@@ -30,9 +31,13 @@ pub(super) struct Identity {
 impl Identity {
     /// Makes certificates for loopback, and for `host` where the server is reached by another address.
     pub(super) fn generate(host: &str) -> Result<Self, ServerError> {
-        let failed = |source: rcgen::Error| ServerError::Certificates { source: source.into() };
+        let failed = |source: rcgen::Error| ServerError::Certificates {
+            source: source.into(),
+        };
         let mut authority = CertificateParams::default();
-        authority.distinguished_name.push(DnType::CommonName, "simulated cluster");
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "simulated cluster");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let authority_key = KeyPair::generate().map_err(failed)?;
@@ -42,7 +47,9 @@ impl Identity {
             names.push(host.to_owned());
         }
         let mut server = CertificateParams::new(names).map_err(failed)?;
-        server.distinguished_name.push(DnType::CommonName, "simulated cluster API");
+        server
+            .distinguished_name
+            .push(DnType::CommonName, "simulated cluster API");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         server.use_authority_key_identifier_extension = true;
@@ -84,10 +91,15 @@ impl Identity {
         let failed = |source| ServerError::Certificates { source };
         let certificate =
             CertificateDer::from_pem_slice(self.certificate.as_bytes()).map_err(|it| failed(it.into()))?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.expose().as_bytes()).map_err(|it| failed(it.into()))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(self.key.expose().as_bytes()).map_err(|it| failed(it.into()))?;
         let mut config = ServerConfig::builder_with_provider(default_provider().into())
             .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate], key))
+            .and_then(|builder| {
+                builder
+                    .with_no_client_auth()
+                    .with_single_cert(vec![certificate], key)
+            })
             .map_err(|it| failed(it.into()))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)

@@ -37,17 +37,23 @@ impl Journal {
         };
         let (snapshot, journal) = (directory.join(SNAPSHOT), directory.join(JOURNAL));
         if let Some(state) = read_state(&snapshot, &journal)? {
-            objects
-                .restore(&state)
-                .map_err(|error| ServerError::State { path: snapshot.clone(), source: io::Error::other(error) })?;
+            objects.restore(&state).map_err(|error| ServerError::State {
+                path: snapshot.clone(),
+                source: io::Error::other(error),
+            })?;
         }
         let file = OpenOptions::new()
             .create(true)
             .append(true)
             .open(&journal)
             .map_err(at(&journal))?;
-        let mut opened =
-            Self { objects: objects.clone(), directory: directory.to_owned(), file, length: 0, written: 0 };
+        let mut opened = Self {
+            objects: objects.clone(),
+            directory: directory.to_owned(),
+            file,
+            length: 0,
+            written: 0,
+        };
         opened.compact().map_err(at(&snapshot))?;
         Ok(opened)
     }
@@ -95,7 +101,12 @@ impl Journal {
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let fresh = path.with_extension("new");
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&fresh)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&fresh)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
@@ -110,7 +121,10 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, ServerError>
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ServerError::State { path: path.to_owned(), source }),
+        Err(source) => Err(ServerError::State {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -119,8 +133,10 @@ fn read_state(snapshot: &Path, journal: &Path) -> Result<Option<Value>, ServerEr
     let Some(bytes) = read_optional(snapshot)? else {
         return Ok(None);
     };
-    let mut state: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| ServerError::State { path: snapshot.to_owned(), source: error.into() })?;
+    let mut state: Value = serde_json::from_slice(&bytes).map_err(|error| ServerError::State {
+        path: snapshot.to_owned(),
+        source: error.into(),
+    })?;
     let lines = read_optional(journal)?.unwrap_or_default();
     let mut version = state["resourceVersion"].as_u64().unwrap_or(0);
     let covered = version;
@@ -129,7 +145,9 @@ fn read_state(snapshot: &Path, journal: &Path) -> Result<Option<Value>, ServerEr
         objects.extend(held.into_iter().map(|object| (identity(&object), object)));
     }
     // A crash can cut the last line; nobody was told that it is there.
-    let entries = lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let entries = lines
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Value>(line).ok());
     let mut replayed = 0;
     for mut entry in entries {
         let at = entry["rv"].as_u64().unwrap_or(0);
@@ -158,7 +176,12 @@ fn identity(object: &Value) -> String {
     let api_version = text(&object["apiVersion"]);
     let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
     let metadata = &object["metadata"];
-    format!("{group}/{}/{}/{}", text(&object["kind"]), text(&metadata["namespace"]), text(&metadata["name"]))
+    format!(
+        "{group}/{}/{}/{}",
+        text(&object["kind"]),
+        text(&metadata["namespace"]),
+        text(&metadata["name"])
+    )
 }
 
 #[cfg(test)]
@@ -174,7 +197,9 @@ mod tests {
     }
 
     fn config(objects: &Objects, name: &str) -> Option<Value> {
-        objects.get(&CONFIG_MAPS, "default", name).map(|object| (*object).clone())
+        objects
+            .get(&CONFIG_MAPS, "default", name)
+            .map(|object| (*object).clone())
     }
 
     fn create(objects: &Objects, name: &str) {
@@ -190,7 +215,9 @@ mod tests {
         create(&objects, "kept");
         create(&objects, "deleted");
         journal.catch_up().unwrap();
-        objects.delete(&CONFIG_MAPS, "default", "deleted", &crate::sim::Delete::default()).unwrap();
+        objects
+            .delete(&CONFIG_MAPS, "default", "deleted", &crate::sim::Delete::default())
+            .unwrap();
         let durable = journal.catch_up().unwrap();
         assert_eq!(durable, objects.resource_version());
         create(&objects, "lost");

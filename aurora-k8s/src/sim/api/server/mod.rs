@@ -62,7 +62,9 @@ pub enum ServerError {
         source: io::Error,
     },
     /// The certificates cannot be made or read.
-    #[error("the certificates of the simulated cluster cannot be used; remove identity.json to make new ones")]
+    #[error(
+        "the certificates of the simulated cluster cannot be used; remove identity.json to make new ones"
+    )]
     Certificates {
         /// Why not.
         source: BoxError,
@@ -129,7 +131,10 @@ impl SimServer {
         let mut identity = read_identity(directory, &host)?;
         let wanted = address
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, identity.port.unwrap_or_default())));
-        let bind = |source| ServerError::Bind { address: wanted, source };
+        let bind = |source| ServerError::Bind {
+            address: wanted,
+            source,
+        };
         let listener = TcpListener::bind(wanted).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         identity.port = Some(address.port());
@@ -139,7 +144,11 @@ impl SimServer {
         let path = directory.join(KUBECONFIG);
         write_whole(&path, kubeconfig.as_bytes()).map_err(at(&path))?;
         let path = directory.join(REQUESTS);
-        let requests = OpenOptions::new().create(true).append(true).open(&path).map_err(at(&path))?;
+        let requests = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(at(&path))?;
         let journal = Journal::open(api.objects(), directory)?;
         api.log.write_to(requests);
         let tls = TlsAcceptor::from(Arc::new(identity.tls()?));
@@ -151,7 +160,15 @@ impl SimServer {
         let owner = tasks.clone();
         tasks.spawn(|stop| accept(listener, tls, guarded, owner, stop));
         tracing::info!(%address, "a simulated cluster is served");
-        Ok(Self { api, address, kubeconfig, directory: directory.to_owned(), tasks, storage, _lock: lock })
+        Ok(Self {
+            api,
+            address,
+            kubeconfig,
+            directory: directory.to_owned(),
+            tasks,
+            storage,
+            _lock: lock,
+        })
     }
 
     /// The API that is served.
@@ -186,10 +203,14 @@ impl SimServer {
     /// # Cancel safety
     /// Nothing is left behind.
     pub async fn config(&self) -> Result<kube::Config, ServerError> {
-        let failed = |source: kube::config::KubeconfigError| ServerError::Kubeconfig { source: source.into() };
+        let failed = |source: kube::config::KubeconfigError| ServerError::Kubeconfig {
+            source: source.into(),
+        };
         let kubeconfig = kube::config::Kubeconfig::from_yaml(&self.kubeconfig).map_err(failed)?;
         let options = kube::config::KubeConfigOptions::default();
-        kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(failed)
+        kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .map_err(failed)
     }
 
     /// Ends watches, lets requests finish, and puts the state on disk.
@@ -229,7 +250,9 @@ fn lock(directory: &Path) -> Result<File, ServerError> {
         .map_err(at(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ServerError::InUse { directory: directory.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(ServerError::InUse {
+            directory: directory.to_owned(),
+        }),
         Err(TryLockError::Error(source)) => Err(ServerError::State { path, source }),
     }
 }
@@ -240,8 +263,11 @@ fn read_identity(directory: &Path, host: &str) -> Result<Identity, ServerError> 
         return Identity::generate(host);
     };
     let value = serde_json::from_slice(&bytes).map_err(|error| at(&path)(error.into()))?;
-    Identity::decode(&value)
-        .ok_or_else(|| at(&path)(io::Error::other("a part of it is missing; remove the file to make a new one")))
+    Identity::decode(&value).ok_or_else(|| {
+        at(&path)(io::Error::other(
+            "a part of it is missing; remove the file to make a new one",
+        ))
+    })
 }
 
 /// Puts writes on disk as they come, many at a time when the disk is slower than they are.
@@ -259,7 +285,11 @@ async fn keep(
         };
         written.borrow_and_update();
         let work = move || {
-            let outcome = if stopping { journal.compact() } else { journal.catch_up() };
+            let outcome = if stopping {
+                journal.compact()
+            } else {
+                journal.catch_up()
+            };
             (journal, outcome)
         };
         match tokio::task::spawn_blocking(work).await {

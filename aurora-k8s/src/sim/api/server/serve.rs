@@ -50,7 +50,13 @@ pub(super) async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, tls: TlsAcceptor, guarded: Guarded, tasks: Tasks, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    guarded: Guarded,
+    tasks: Tasks,
+    stop: CancellationToken,
+) {
     // Watch events are small and must not wait for more.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection stays without TCP_NODELAY");
@@ -105,7 +111,11 @@ pub(super) struct Guarded {
 
 impl Guarded {
     pub(super) fn new(api: KubeApi, token: Secret, durable: watch::Receiver<Stored>) -> Self {
-        Self { api, token: Arc::new(token), durable }
+        Self {
+            api,
+            token: Arc::new(token),
+            durable,
+        }
     }
 
     fn knows(&self, authorization: Option<&HeaderValue>) -> bool {
@@ -116,7 +126,10 @@ impl Guarded {
     }
 
     async fn respond(mut self, request: http::Request<Incoming>) -> Result<Response<ApiBody>, BoxError> {
-        let open = matches!(request.uri().path(), "/healthz" | "/livez" | "/readyz" | "/version");
+        let open = matches!(
+            request.uri().path(),
+            "/healthz" | "/livez" | "/readyz" | "/version"
+        );
         if !open && !self.knows(request.headers().get(header::AUTHORIZATION)) {
             return encode(Outcome::from(&ApiError::unauthorized()), None);
         }

@@ -32,7 +32,9 @@ fn config_map(value: &str) -> Value {
 
 async fn write(maps: &Api<ConfigMap>, value: &str) -> ConfigMap {
     let ours = PatchParams::apply("aurora-agent").force();
-    maps.patch("a", &ours, &Patch::Apply(config_map(value))).await.unwrap()
+    maps.patch("a", &ours, &Patch::Apply(config_map(value)))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -47,14 +49,23 @@ async fn a_cluster_comes_back_with_its_objects_its_port_and_its_kubeconfig() {
     let server = start(directory.path()).await;
     assert_eq!(server.address(), address);
     assert_eq!(server.kubeconfig(), kubeconfig);
-    assert_eq!(std::fs::read_to_string(server.kubeconfig_path()).unwrap(), kubeconfig);
+    assert_eq!(
+        std::fs::read_to_string(server.kubeconfig_path()).unwrap(),
+        kubeconfig
+    );
     let held = config_maps(&server).await.get("a").await.unwrap();
     assert_eq!(held, written);
     let log = std::fs::read_to_string(directory.path().join(REQUESTS)).unwrap();
-    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines[0]["verb"], "patch");
     assert_eq!(lines[0]["changed"], true);
-    assert_eq!(lines[0]["after"].as_str(), written.metadata.resource_version.as_deref());
+    assert_eq!(
+        lines[0]["after"].as_str(),
+        written.metadata.resource_version.as_deref()
+    );
     server.stop(GRACE).await.unwrap();
 }
 
@@ -70,7 +81,10 @@ async fn what_was_answered_survives_a_server_that_is_not_stopped() {
     }
     server.stop(GRACE).await.unwrap();
     let again = start(copy.path()).await;
-    assert_eq!(config_maps(&again).await.get("a").await.unwrap().data.unwrap()["a"], "1");
+    assert_eq!(
+        config_maps(&again).await.get("a").await.unwrap().data.unwrap()["a"],
+        "1"
+    );
     again.stop(GRACE).await.unwrap();
 }
 
@@ -78,10 +92,14 @@ async fn what_was_answered_survives_a_server_that_is_not_stopped() {
 async fn a_directory_has_one_server_and_an_address_too() {
     let directory = tempfile::tempdir().unwrap();
     let server = start(directory.path()).await;
-    let second = SimServer::start(api(), "x", directory.path(), None).await.unwrap_err();
+    let second = SimServer::start(api(), "x", directory.path(), None)
+        .await
+        .unwrap_err();
     assert!(matches!(second, ServerError::InUse { .. }), "{second}");
     let elsewhere = tempfile::tempdir().unwrap();
-    let taken = SimServer::start(api(), "x", elsewhere.path(), Some(server.address())).await.unwrap_err();
+    let taken = SimServer::start(api(), "x", elsewhere.path(), Some(server.address()))
+        .await
+        .unwrap_err();
     assert!(matches!(taken, ServerError::Bind { .. }), "{taken}");
     server.stop(GRACE).await.unwrap();
 }
@@ -110,7 +128,10 @@ async fn stopping_ends_watches() {
     let maps = config_maps(&server).await;
     let mut watch = maps.watch(&WatchParams::default(), "0").await.unwrap().boxed();
     write(&maps, "1").await;
-    assert!(matches!(watch.next().await, Some(Ok(kube::api::WatchEvent::Added(_)))));
+    assert!(matches!(
+        watch.next().await,
+        Some(Ok(kube::api::WatchEvent::Added(_)))
+    ));
     server.stop(GRACE).await.unwrap();
     while let Some(Ok(_)) = watch.next().await {}
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{
+    Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use kube::core::GroupVersionKind;
 use kube::runtime::watcher;
 use kube::{Client, Error};
@@ -38,20 +40,37 @@ async fn a_client_applies_reads_conflicts_and_dry_runs() {
     let api = api();
     let rollouts = rollouts(&api);
     let ours = PatchParams::apply("aurora-agent").force();
-    let created = rollouts.patch("web", &ours, &Patch::Apply(rollout("web", 2))).await.unwrap();
+    let created = rollouts
+        .patch("web", &ours, &Patch::Apply(rollout("web", 2)))
+        .await
+        .unwrap();
     assert_eq!(created.metadata.generation, Some(1));
     let scaled = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "spec": {"replicas": 3}});
-    let refused = status(rollouts.patch("web", &PatchParams::apply("other"), &Patch::Apply(&scaled)).await.unwrap_err());
+    let refused = status(
+        rollouts
+            .patch("web", &PatchParams::apply("other"), &Patch::Apply(&scaled))
+            .await
+            .unwrap_err(),
+    );
     assert_eq!((refused.code, refused.reason.as_str()), (409, "Conflict"));
     let causes = refused.details.unwrap().causes;
     assert_eq!(causes[0].field, ".spec.replicas");
     assert_eq!(causes[0].reason, "FieldManagerConflict");
-    let dry = PatchParams { dry_run: true, ..ours.clone() };
-    let shown = rollouts.patch("web", &dry, &Patch::Apply(rollout("web", 5))).await.unwrap();
+    let dry = PatchParams {
+        dry_run: true,
+        ..ours.clone()
+    };
+    let shown = rollouts
+        .patch("web", &dry, &Patch::Apply(rollout("web", 5)))
+        .await
+        .unwrap();
     assert_eq!(shown.data["spec"]["replicas"], 5);
     assert_eq!(rollouts.get("web").await.unwrap().data["spec"]["replicas"], 2);
     let abort = Patch::Merge(json!({"status": {"abort": true, "promoteFull": null}}));
-    let aborted = rollouts.patch_status("web", &PatchParams::default(), &abort).await.unwrap();
+    let aborted = rollouts
+        .patch_status("web", &PatchParams::default(), &abort)
+        .await
+        .unwrap();
     assert_eq!(aborted.data["status"], json!({"abort": true}));
     let missing = status(rollouts.get("other").await.unwrap_err());
     assert!(missing.is_not_found());
@@ -72,15 +91,35 @@ async fn typed_clients_create_replace_list_and_delete() {
     let maps = config_maps(&api);
     let object: ConfigMap = serde_json::from_value(config_map("a", "1")).unwrap();
     let mut created = maps.create(&PostParams::default(), &object).await.unwrap();
-    created.data.get_or_insert_default().insert("b".to_owned(), "2".to_owned());
+    created
+        .data
+        .get_or_insert_default()
+        .insert("b".to_owned(), "2".to_owned());
     let replaced = maps.replace("a", &PostParams::default(), &created).await.unwrap();
     assert_eq!(replaced.data.unwrap()["b"], "2");
-    let stale = status(maps.replace("a", &PostParams::default(), &created).await.unwrap_err());
+    let stale = status(
+        maps.replace("a", &PostParams::default(), &created)
+            .await
+            .unwrap_err(),
+    );
     assert!(stale.is_conflict());
-    assert_eq!(maps.list(&ListParams::default().limit(1)).await.unwrap().items.len(), 1);
+    assert_eq!(
+        maps.list(&ListParams::default().limit(1))
+            .await
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
     assert!(maps.delete("a", &Default::default()).await.unwrap().is_right());
     let pods: Api<Pod> = Api::default_namespaced(client(&api));
-    assert!(pods.list(&ListParams::default().labels("app=web")).await.unwrap().items.is_empty());
+    assert!(
+        pods.list(&ListParams::default().labels("app=web"))
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
     assert_eq!(client(&api).apiserver_version().await.unwrap().minor, "34");
 }
 
@@ -89,14 +128,28 @@ async fn a_watch_that_is_expired_is_seen_and_a_watcher_lists_again() {
     let api = api();
     let maps = config_maps(&api);
     let ours = PatchParams::apply("aurora-agent").force();
-    let first = maps.patch("a", &ours, &Patch::Apply(config_map("a", "1"))).await.unwrap();
+    let first = maps
+        .patch("a", &ours, &Patch::Apply(config_map("a", "1")))
+        .await
+        .unwrap();
     let from = first.metadata.resource_version.unwrap();
     let mut told = std::pin::pin!(watcher(maps.clone(), watcher::Config::default()).boxed());
-    assert!(matches!(told.try_next().await.unwrap(), Some(watcher::Event::Init)));
-    assert!(matches!(told.try_next().await.unwrap(), Some(watcher::Event::InitApply(_))));
-    assert!(matches!(told.try_next().await.unwrap(), Some(watcher::Event::InitDone)));
+    assert!(matches!(
+        told.try_next().await.unwrap(),
+        Some(watcher::Event::Init)
+    ));
+    assert!(matches!(
+        told.try_next().await.unwrap(),
+        Some(watcher::Event::InitApply(_))
+    ));
+    assert!(matches!(
+        told.try_next().await.unwrap(),
+        Some(watcher::Event::InitDone)
+    ));
     api.restart();
-    maps.patch("a", &ours, &Patch::Apply(config_map("a", "2"))).await.unwrap();
+    maps.patch("a", &ours, &Patch::Apply(config_map("a", "2")))
+        .await
+        .unwrap();
     let mut events = maps.watch(&WatchParams::default(), &from).await.unwrap().boxed();
     match events.try_next().await.unwrap() {
         Some(WatchEvent::Error(error)) => assert_eq!((error.code, error.reason.as_str()), (410, "Expired")),
@@ -105,7 +158,8 @@ async fn a_watch_that_is_expired_is_seen_and_a_watcher_lists_again() {
     let value = tokio::time::timeout(Duration::from_secs(60), async {
         loop {
             // The first answers after a restart are errors; the watcher then lists again.
-            if let Ok(Some(watcher::Event::InitApply(map) | watcher::Event::Apply(map))) = told.try_next().await
+            if let Ok(Some(watcher::Event::InitApply(map) | watcher::Event::Apply(map))) =
+                told.try_next().await
                 && map.data.as_ref().is_some_and(|data| data["a"] == "2")
             {
                 return map;
@@ -127,7 +181,11 @@ async fn faults_hit_the_next_matching_requests_and_no_others() {
         (Fault::too_many_requests(7), 429, "TooManyRequests"),
         (Fault::webhook_failure("check.example.dev"), 500, "InternalError"),
         (Fault::unavailable(), 503, "ServiceUnavailable"),
-        (Fault::status(403, "configmaps \"a\" is forbidden: no"), 403, "Forbidden"),
+        (
+            Fault::status(403, "configmaps \"a\" is forbidden: no"),
+            403,
+            "Forbidden",
+        ),
     ] {
         api.faults().inject(fault, 1, patches.clone());
         assert!(maps.list(&ListParams::default()).await.is_ok());
@@ -135,17 +193,28 @@ async fn faults_hit_the_next_matching_requests_and_no_others() {
         assert_eq!((answer.code, answer.reason.as_str()), (code, reason));
     }
     assert_eq!(api.faults().outstanding(), 0);
-    assert!(maps.get_opt("a").await.unwrap().is_none(), "refused writes have no effect");
+    assert!(
+        maps.get_opt("a").await.unwrap().is_none(),
+        "refused writes have no effect"
+    );
     api.faults().inject(Fault::dropped_before(), 1, patches.clone());
     assert!(matches!(write().await.unwrap_err(), Error::Service(_)));
     assert!(maps.get_opt("a").await.unwrap().is_none());
     api.faults().inject(Fault::dropped_after(), 1, patches.clone());
     assert!(matches!(write().await.unwrap_err(), Error::Service(_)));
     assert!(maps.get_opt("a").await.unwrap().is_some());
-    let lost = api.requests().into_iter().rfind(|request| request.verb == "patch").unwrap();
+    let lost = api
+        .requests()
+        .into_iter()
+        .rfind(|request| request.verb == "patch")
+        .unwrap();
     assert_eq!((lost.code, lost.changed, lost.before), (None, true, None));
     api.faults().inject(Fault::hanging(), 1, patches);
-    assert!(tokio::time::timeout(Duration::from_secs(3_600), write()).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(3_600), write())
+            .await
+            .is_err()
+    );
     assert!(write().await.is_ok());
 }
 
@@ -163,8 +232,10 @@ async fn the_request_log_tells_who_changed_what() {
     write("2").await;
     maps.delete("a", &Default::default()).await.unwrap();
     let log = api.requests();
-    let told: Vec<(&str, Option<u16>, bool)> =
-        log.iter().map(|it| (it.verb.as_str(), it.code, it.changed)).collect();
+    let told: Vec<(&str, Option<u16>, bool)> = log
+        .iter()
+        .map(|it| (it.verb.as_str(), it.code, it.changed))
+        .collect();
     assert_eq!(
         told,
         [

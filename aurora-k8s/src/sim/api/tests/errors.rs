@@ -2,8 +2,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    APPLY, Answer, CONFIG_MAPS, DEPLOYMENTS, JSON_PATCH, MERGE, PODS, ROLLOUTS, SERVICES, STRATEGIC, api, apply,
-    config_map, delete, deployment, expect, get, patch, post, put, request, rollout, send,
+    APPLY, Answer, CONFIG_MAPS, DEPLOYMENTS, JSON_PATCH, MERGE, PODS, ROLLOUTS, SERVICES, STRATEGIC, api,
+    apply, config_map, delete, deployment, expect, get, patch, post, put, request, rollout, send,
 };
 
 /// The shape that every refusal has, and the parts that callers branch on.
@@ -26,7 +26,11 @@ fn field_of(answer: &Answer) -> Value {
 #[tokio::test]
 async fn unknown_kinds_are_plain_text_and_unknown_objects_are_not() {
     let api = api();
-    for path in ["/apis/nothing.dev/v1/namespaces/default/things", "/apis/argoproj.io/v1alpha1/nothings", "/nonsense"] {
+    for path in [
+        "/apis/nothing.dev/v1/namespaces/default/things",
+        "/apis/argoproj.io/v1alpha1/nothings",
+        "/nonsense",
+    ] {
         let answer = get(&api, path).await;
         expect(&answer, 404);
         assert_eq!(answer.text, "404 page not found\n");
@@ -37,9 +41,17 @@ async fn unknown_kinds_are_plain_text_and_unknown_objects_are_not() {
     assert_eq!((answer.code, answer.text.as_str()), (404, "404 page not found\n"));
     let answer = get(&api, &format!("{ROLLOUTS}/web")).await;
     refused(&answer, 404, "NotFound", "rollouts.argoproj.io \"web\" not found");
-    assert_eq!(answer.json()["details"], json!({"name": "web", "group": "argoproj.io", "kind": "rollouts"}));
+    assert_eq!(
+        answer.json()["details"],
+        json!({"name": "web", "group": "argoproj.io", "kind": "rollouts"})
+    );
     let answer = get(&api, &format!("{PODS}/web/nonsense")).await;
-    refused(&answer, 404, "NotFound", "the server could not find the requested resource");
+    refused(
+        &answer,
+        404,
+        "NotFound",
+        "the server could not find the requested resource",
+    );
 }
 
 #[tokio::test]
@@ -52,7 +64,10 @@ async fn a_missing_namespace_is_not_found_dry_or_not_and_a_terminating_one_is_fo
         refused(&answer, 404, "NotFound", "namespaces \"gone\" not found");
         assert_eq!(answer.json()["details"]["kind"], "namespaces");
     }
-    expect(&post(&api, "/api/v1/namespaces", &json!({"metadata": {"name": "gone"}})).await, 201);
+    expect(
+        &post(&api, "/api/v1/namespaces", &json!({"metadata": {"name": "gone"}})).await,
+        201,
+    );
     expect(&apply(&api, collection, &config_map("old", "1")).await, 201);
     expect(&delete(&api, "/api/v1/namespaces/gone", &json!({})).await, 200);
     let answer = apply(&api, collection, &config_map("new", "1")).await;
@@ -62,7 +77,10 @@ async fn a_missing_namespace_is_not_found_dry_or_not_and_a_terminating_one_is_fo
         "Forbidden",
         "configmaps \"new\" is forbidden: unable to create new content in namespace gone because it is being terminated",
     );
-    assert_eq!(answer.json()["details"]["causes"][0]["reason"], "NamespaceTerminating");
+    assert_eq!(
+        answer.json()["details"]["causes"][0]["reason"],
+        "NamespaceTerminating"
+    );
     expect(&apply(&api, collection, &config_map("old", "2")).await, 200);
 }
 
@@ -80,7 +98,12 @@ async fn applies_are_refused_as_the_real_server_refuses_them() {
     );
     let mut body = rollout("web", 1);
     body["metadata"]["managedFields"] = json!([{"manager": "x"}]);
-    refused(&patch(&api, &manager, APPLY, &body).await, 400, "BadRequest", "metadata.managedFields must be nil");
+    refused(
+        &patch(&api, &manager, APPLY, &body).await,
+        400,
+        "BadRequest",
+        "metadata.managedFields must be nil",
+    );
     let mut body = rollout("web", 1);
     body["metadata"]["uid"] = "u".into();
     refused(
@@ -146,7 +169,10 @@ async fn a_field_of_another_manager_is_a_conflict_with_causes() {
         "Apply failed with 2 conflicts: conflicts with \"aurora-agent\":\n- .spec.replicas\n- \
          .spec.template.spec.containers[name=\"web\"].image"
     );
-    expect(&patch(&api, &format!("{path}&force=true"), APPLY, &body).await, 200);
+    expect(
+        &patch(&api, &format!("{path}&force=true"), APPLY, &body).await,
+        200,
+    );
 }
 
 #[tokio::test]
@@ -171,10 +197,18 @@ async fn merge_patches_hold_to_version_and_uid_on_the_object_and_only_to_version
     let answer = patch(&api, &format!("{path}/status"), MERGE, &body).await;
     expect(&answer, 200);
     assert_eq!(answer.json()["status"]["abort"], true);
-    assert_eq!(answer.json()["spec"]["replicas"], 1, "a spec sent to the status is ignored");
+    assert_eq!(
+        answer.json()["spec"]["replicas"],
+        1,
+        "a spec sent to the status is ignored"
+    );
     let answer = patch(&api, &path, MERGE, &json!({"status": {"abort": null}})).await;
     expect(&answer, 200);
-    assert_eq!(answer.json()["status"]["abort"], true, "a status sent to the object is ignored");
+    assert_eq!(
+        answer.json()["status"]["abort"],
+        true,
+        "a status sent to the object is ignored"
+    );
 }
 
 #[tokio::test]
@@ -184,13 +218,24 @@ async fn patches_that_cannot_be_done_say_little_and_strategic_ones_are_for_built
     let path = format!("{ROLLOUTS}/web");
     let test = json!([{"op": "test", "path": "/metadata/resourceVersion", "value": "0"}]);
     let answer = patch(&api, &path, JSON_PATCH, &test).await;
-    refused(&answer, 422, "Invalid", "the server rejected our request due to an error in our request");
+    refused(
+        &answer,
+        422,
+        "Invalid",
+        "the server rejected our request due to an error in our request",
+    );
     let answer = patch(&api, &path, STRATEGIC, &json!({"spec": {"replicas": 2}})).await;
     expect(&answer, 415);
     assert_eq!(answer.json()["reason"], "UnsupportedMediaType");
     expect(&patch(&api, &path, "text/plain", &json!({})).await, 415);
     expect(&post(&api, DEPLOYMENTS, &deployment("web")).await, 201);
-    let answer = patch(&api, &format!("{DEPLOYMENTS}/web"), STRATEGIC, &json!({"spec": {"replicas": 2}})).await;
+    let answer = patch(
+        &api,
+        &format!("{DEPLOYMENTS}/web"),
+        STRATEGIC,
+        &json!({"spec": {"replicas": 2}}),
+    )
+    .await;
     expect(&answer, 200);
     assert_eq!(answer.json()["spec"]["replicas"], 2);
 }
@@ -202,14 +247,37 @@ async fn unknown_fields_are_refused_when_strict_and_pruned_with_a_warning_otherw
     body["spec"]["strategy"]["canary"]["steps"] = json!([{"setWieght": 1}]);
     let unknown = "unknown field \"spec.strategy.canary.steps[0].setWieght\"";
     let answer = post(&api, &format!("{ROLLOUTS}?fieldValidation=Strict"), &body).await;
-    refused(&answer, 400, "BadRequest", &format!("strict decoding error: {unknown}"));
+    refused(
+        &answer,
+        400,
+        "BadRequest",
+        &format!("strict decoding error: {unknown}"),
+    );
     let answer = post(&api, ROLLOUTS, &body).await;
     expect(&answer, 201);
     assert_eq!(answer.json()["spec"]["strategy"]["canary"]["steps"], json!([{}]));
-    assert_eq!(answer.headers["warning"], "299 - \"unknown field \\\"spec.strategy.canary.steps[0].setWieght\\\"\"");
+    assert_eq!(
+        answer.headers["warning"],
+        "299 - \"unknown field \\\"spec.strategy.canary.steps[0].setWieght\\\"\""
+    );
     let wrong = json!({"spec": {"strategy": {"canary": {"steps": [{"setWieght": 1}]}}}});
-    expect(&patch(&api, &format!("{ROLLOUTS}/web?fieldValidation=Strict"), MERGE, &wrong).await, 422);
-    let answer = patch(&api, &format!("{ROLLOUTS}/web?fieldValidation=Ignore"), MERGE, &wrong).await;
+    expect(
+        &patch(
+            &api,
+            &format!("{ROLLOUTS}/web?fieldValidation=Strict"),
+            MERGE,
+            &wrong,
+        )
+        .await,
+        422,
+    );
+    let answer = patch(
+        &api,
+        &format!("{ROLLOUTS}/web?fieldValidation=Ignore"),
+        MERGE,
+        &wrong,
+    )
+    .await;
     expect(&answer, 200);
     assert!(answer.headers.get("warning").is_none());
 }
@@ -225,7 +293,12 @@ async fn invalid_objects_name_the_field() {
     frozen["immutable"] = true.into();
     expect(&apply(&api, CONFIG_MAPS, &frozen).await, 201);
     let cases = [
-        (format!("{ROLLOUTS}/web"), json!({"spec": {"replicas": -1}}), "spec.replicas", "should be a non-negative integer"),
+        (
+            format!("{ROLLOUTS}/web"),
+            json!({"spec": {"replicas": -1}}),
+            "spec.replicas",
+            "should be a non-negative integer",
+        ),
         (
             format!("{ROLLOUTS}/web"),
             json!({"spec": {"selector": {"matchLabels": {"app": "x"}}}}),
@@ -309,8 +382,16 @@ async fn deletions_hold_to_their_preconditions() {
     expect(&answer, 200);
     assert_eq!(answer.json()["status"], "Success");
     assert_eq!(answer.json()["details"]["uid"], uid.as_str());
-    refused(&delete(&api, &path, &json!({})).await, 404, "NotFound", "configmaps \"a\" not found");
-    expect(&delete(&api, &path, &json!({"propagationPolicy": "Sideways"})).await, 400);
+    refused(
+        &delete(&api, &path, &json!({})).await,
+        404,
+        "NotFound",
+        "configmaps \"a\" not found",
+    );
+    expect(
+        &delete(&api, &path, &json!({"propagationPolicy": "Sideways"})).await,
+        400,
+    );
 }
 
 #[tokio::test]
@@ -336,7 +417,10 @@ async fn replacing_an_object_needs_its_version_where_the_kind_is_custom() {
         "the name of the object (other) does not match the name on the URL (web)",
     );
     expect(&apply(&api, CONFIG_MAPS, &config_map("a", "1")).await, 201);
-    expect(&put(&api, &format!("{CONFIG_MAPS}/a"), &config_map("a", "2")).await, 200);
+    expect(
+        &put(&api, &format!("{CONFIG_MAPS}/a"), &config_map("a", "2")).await,
+        200,
+    );
 }
 
 #[tokio::test]
@@ -359,10 +443,23 @@ async fn creations_are_refused_where_something_is_in_the_way() {
     let mut body = config_map("b", "1");
     body["kind"] = "Secret".into();
     expect(&post(&api, CONFIG_MAPS, &body).await, 400);
-    expect(&post(&api, "/api/v1/configmaps", &config_map("b", "1")).await, 405);
-    expect(&send(&api, request(Method::POST, CONFIG_MAPS, "application/json", "{")).await, 400);
-    expect(&send(&api, request(Method::POST, CONFIG_MAPS, "application/json", "[]")).await, 400);
+    expect(
+        &post(&api, "/api/v1/configmaps", &config_map("b", "1")).await,
+        405,
+    );
+    expect(
+        &send(&api, request(Method::POST, CONFIG_MAPS, "application/json", "{")).await,
+        400,
+    );
+    expect(
+        &send(&api, request(Method::POST, CONFIG_MAPS, "application/json", "[]")).await,
+        400,
+    );
     let large = format!("{{\"a\": \"{}\"}}", "x".repeat(4 * 1024 * 1024));
-    let answer = send(&api, request(Method::POST, CONFIG_MAPS, "application/json", &large)).await;
+    let answer = send(
+        &api,
+        request(Method::POST, CONFIG_MAPS, "application/json", &large),
+    )
+    .await;
     expect(&answer, 413);
 }

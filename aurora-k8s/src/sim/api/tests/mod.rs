@@ -49,12 +49,17 @@ impl Answer {
     }
 
     pub(super) fn version(&self) -> String {
-        self.json()["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned()
+        self.json()["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
 pub(super) fn api() -> KubeApi {
-    KubeApi::new(Objects::new(tokio_clock("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap())))
+    KubeApi::new(Objects::new(tokio_clock(
+        "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap(),
+    )))
 }
 
 pub(super) async fn send(api: &KubeApi, request: http::Request<Full<Bytes>>) -> Answer {
@@ -83,11 +88,19 @@ pub(super) async fn get(api: &KubeApi, path: &str) -> Answer {
 }
 
 pub(super) async fn post(api: &KubeApi, path: &str, body: &Value) -> Answer {
-    send(api, request(Method::POST, path, "application/json", &body.to_string())).await
+    send(
+        api,
+        request(Method::POST, path, "application/json", &body.to_string()),
+    )
+    .await
 }
 
 pub(super) async fn put(api: &KubeApi, path: &str, body: &Value) -> Answer {
-    send(api, request(Method::PUT, path, "application/json", &body.to_string())).await
+    send(
+        api,
+        request(Method::PUT, path, "application/json", &body.to_string()),
+    )
+    .await
 }
 
 pub(super) async fn patch(api: &KubeApi, path: &str, kind: &str, body: &Value) -> Answer {
@@ -95,7 +108,11 @@ pub(super) async fn patch(api: &KubeApi, path: &str, kind: &str, body: &Value) -
 }
 
 pub(super) async fn delete(api: &KubeApi, path: &str, body: &Value) -> Answer {
-    send(api, request(Method::DELETE, path, "application/json", &body.to_string())).await
+    send(
+        api,
+        request(Method::DELETE, path, "application/json", &body.to_string()),
+    )
+    .await
 }
 
 /// A forced apply of our manager.

@@ -2,8 +2,8 @@ use http::{Method, header};
 use serde_json::{Value, json};
 
 use super::{
-    APPLY, CONFIG_MAPS, DEPLOYMENTS, JSON_PATCH, MERGE, PODS, ROLLOUTS, SERVICES, api, apply, config_map, delete,
-    deployment, expect, get, patch, post, request, rollout, send,
+    APPLY, CONFIG_MAPS, DEPLOYMENTS, JSON_PATCH, MERGE, PODS, ROLLOUTS, SERVICES, api, apply, config_map,
+    delete, deployment, expect, get, patch, post, request, rollout, send,
 };
 use crate::sim::api::{KubeApi, PodLogs};
 
@@ -14,7 +14,10 @@ async fn the_same_apply_moves_neither_version_nor_generation() {
         (ROLLOUTS, rollout("web", 2)),
         (DEPLOYMENTS, deployment("web")),
         (CONFIG_MAPS, config_map("web", "1")),
-        (SERVICES, json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}})),
+        (
+            SERVICES,
+            json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}),
+        ),
     ] {
         let first = apply(&api, collection, &body).await;
         expect(&first, 201);
@@ -22,7 +25,11 @@ async fn the_same_apply_moves_neither_version_nor_generation() {
         expect(&again, 200);
         assert_eq!(first.json(), again.json(), "{collection}");
     }
-    let changes = api.requests().into_iter().filter(|request| request.changed).count();
+    let changes = api
+        .requests()
+        .into_iter()
+        .filter(|request| request.changed)
+        .count();
     assert_eq!(changes, 4, "the second applies are logged as changing nothing");
 }
 
@@ -35,7 +42,10 @@ async fn generation_grows_with_the_spec_and_not_with_metadata() {
     let annotated = apply(&api, ROLLOUTS, &body).await.json();
     assert_eq!(annotated["metadata"]["generation"], 1);
     body["spec"]["replicas"] = 3.into();
-    assert_eq!(apply(&api, ROLLOUTS, &body).await.json()["metadata"]["generation"], 2);
+    assert_eq!(
+        apply(&api, ROLLOUTS, &body).await.json()["metadata"]["generation"],
+        2
+    );
 }
 
 #[tokio::test]
@@ -55,7 +65,10 @@ async fn a_dry_run_shows_the_result_and_keeps_nothing() {
     assert_eq!(changed["metadata"]["generation"], 2);
     assert_eq!(changed["metadata"]["resourceVersion"], live.version().as_str());
     assert_eq!(changed["spec"]["replicas"], 3);
-    expect(&delete(&api, &format!("{ROLLOUTS}/web?dryRun=All"), &json!({})).await, 200);
+    expect(
+        &delete(&api, &format!("{ROLLOUTS}/web?dryRun=All"), &json!({})).await,
+        200,
+    );
     let after = get(&api, &format!("{ROLLOUTS}/web")).await;
     assert_eq!(after.json(), live.json());
     assert_eq!(api.objects().resource_version(), version + 1);
@@ -76,7 +89,10 @@ async fn a_rollout_gets_only_the_default_of_its_definition_and_a_deployment_all_
     assert_eq!(pod["terminationGracePeriodSeconds"], 30);
     assert_eq!(pod["containers"][0]["imagePullPolicy"], "IfNotPresent");
     let owners = &held["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
-    assert!(owners.get("f:replicas").is_none(), "defaults belong to nobody after an apply");
+    assert!(
+        owners.get("f:replicas").is_none(),
+        "defaults belong to nobody after an apply"
+    );
 }
 
 #[tokio::test]
@@ -87,13 +103,22 @@ async fn a_status_cannot_be_created_and_status_patches_move_no_generation() {
     let created = apply(&api, ROLLOUTS, &body).await.json();
     assert!(created.get("status").is_none());
     let path = format!("{ROLLOUTS}/web/status?fieldManager=kubectl-argo-rollouts");
-    let patched = patch(&api, &path, MERGE, &json!({"status": {"promoteFull": true}})).await.json();
+    let patched = patch(&api, &path, MERGE, &json!({"status": {"promoteFull": true}}))
+        .await
+        .json();
     assert_eq!(patched["status"], json!({"promoteFull": true}));
     assert_eq!(patched["metadata"]["generation"], 1);
-    let owner = patched["metadata"]["managedFields"].as_array().unwrap().last().unwrap().clone();
+    let owner = patched["metadata"]["managedFields"]
+        .as_array()
+        .unwrap()
+        .last()
+        .unwrap()
+        .clone();
     assert_eq!(owner["manager"], "kubectl-argo-rollouts");
     assert_eq!(owner["subresource"], "status");
-    let cleared = patch(&api, &path, MERGE, &json!({"status": {"promoteFull": null}})).await.json();
+    let cleared = patch(&api, &path, MERGE, &json!({"status": {"promoteFull": null}}))
+        .await
+        .json();
     assert_eq!(cleared["status"], json!({}));
 }
 
@@ -103,7 +128,10 @@ async fn the_scale_reads_and_writes_replicas_under_its_own_manager() {
     expect(&apply(&api, ROLLOUTS, &rollout("web", 2)).await, 201);
     let path = format!("{ROLLOUTS}/web/scale");
     let scale = get(&api, &path).await.json();
-    assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(2)));
+    assert_eq!(
+        (&scale["kind"], &scale["spec"]["replicas"]),
+        (&json!("Scale"), &json!(2))
+    );
     let scaled = patch(&api, &path, MERGE, &json!({"spec": {"replicas": 5}})).await;
     expect(&scaled, 200);
     assert_eq!(scaled.json()["spec"]["replicas"], 5);
@@ -111,7 +139,10 @@ async fn the_scale_reads_and_writes_replicas_under_its_own_manager() {
     assert_eq!(live["spec"]["replicas"], 5);
     assert_eq!(live["metadata"]["generation"], 2);
     let owners = live["metadata"]["managedFields"].as_array().unwrap();
-    let scaler = owners.iter().find(|owner| owner["subresource"] == "scale").unwrap();
+    let scaler = owners
+        .iter()
+        .find(|owner| owner["subresource"] == "scale")
+        .unwrap();
     assert_eq!(scaler["manager"], "tester");
     assert_eq!(scaler["fieldsV1"], json!({"f:spec": {"f:replicas": {}}}));
     assert!(owners[0]["fieldsV1"]["f:spec"].get("f:replicas").is_none());
@@ -130,7 +161,10 @@ async fn json_patches_replace_a_template_under_a_test_of_the_version() {
     let path = format!("{ROLLOUTS}/web");
     let answer = patch(&api, &path, JSON_PATCH, &body).await;
     expect(&answer, 200);
-    assert_eq!(answer.json()["spec"]["template"]["spec"]["containers"][0]["image"], "ok:2");
+    assert_eq!(
+        answer.json()["spec"]["template"]["spec"]["containers"][0]["image"],
+        "ok:2"
+    );
     expect(&patch(&api, &path, JSON_PATCH, &body).await, 422);
 }
 
@@ -141,7 +175,10 @@ async fn a_replaced_service_keeps_the_address_that_the_cluster_gave_it() {
     let created = post(&api, SERVICES, &body).await.json();
     let address = created["spec"]["clusterIP"].clone();
     assert!(address.is_string());
-    assert_eq!(created["spec"]["ports"], json!([{"port": 80, "protocol": "TCP", "targetPort": 80}]));
+    assert_eq!(
+        created["spec"]["ports"],
+        json!([{"port": 80, "protocol": "TCP", "targetPort": 80}])
+    );
     let replaced = super::put(&api, &format!("{SERVICES}/web"), &body).await;
     expect(&replaced, 200);
     assert_eq!(replaced.json()["spec"]["clusterIP"], address);
@@ -151,7 +188,9 @@ async fn a_replaced_service_keeps_the_address_that_the_cluster_gave_it() {
 async fn secrets_store_texts_as_data() {
     let api = api();
     let body = json!({"metadata": {"name": "s"}, "stringData": {"a": "1"}});
-    let created = post(&api, "/api/v1/namespaces/default/secrets", &body).await.json();
+    let created = post(&api, "/api/v1/namespaces/default/secrets", &body)
+        .await
+        .json();
     assert_eq!(created["data"], json!({"a": "MQ=="}));
     assert_eq!(created["type"], "Opaque");
     assert!(created.get("stringData").is_none());
@@ -176,22 +215,46 @@ fn running_pod(restarts: u64, state: Value) -> Value {
 }
 
 async fn pod(api: &KubeApi, status: &Value) {
-    let body = json!({"metadata": {"name": "web-1"}, "spec": {"containers": [{"name": "web", "image": "crash:1"}]}});
+    let body =
+        json!({"metadata": {"name": "web-1"}, "spec": {"containers": [{"name": "web", "image": "crash:1"}]}});
     let _exists_already = post(api, PODS, &body).await;
-    expect(&patch(api, &format!("{PODS}/web-1/status"), MERGE, &json!({"status": status})).await, 200);
+    expect(
+        &patch(
+            api,
+            &format!("{PODS}/web-1/status"),
+            MERGE,
+            &json!({"status": status}),
+        )
+        .await,
+        200,
+    );
 }
 
 #[tokio::test]
 async fn logs_tell_how_the_previous_run_ended() {
     let api = api();
     let path = format!("{PODS}/web-1/log");
-    pod(&api, &running_pod(0, json!({"waiting": {"reason": "ImagePullBackOff"}}))).await;
+    pod(
+        &api,
+        &running_pod(0, json!({"waiting": {"reason": "ImagePullBackOff"}})),
+    )
+    .await;
     let answer = get(&api, &path).await;
     expect(&answer, 400);
-    assert_eq!(answer.message(), "container \"web\" in pod \"web-1\" is waiting to start: ImagePullBackOff");
+    assert_eq!(
+        answer.message(),
+        "container \"web\" in pod \"web-1\" is waiting to start: ImagePullBackOff"
+    );
     let answer = get(&api, &format!("{path}?previous=true")).await;
-    assert_eq!(answer.message(), "previous terminated container \"web\" in pod \"web-1\" not found");
-    pod(&api, &running_pod(2, json!({"waiting": {"reason": "CrashLoopBackOff"}}))).await;
+    assert_eq!(
+        answer.message(),
+        "previous terminated container \"web\" in pod \"web-1\" not found"
+    );
+    pod(
+        &api,
+        &running_pod(2, json!({"waiting": {"reason": "CrashLoopBackOff"}})),
+    )
+    .await;
     let answer = get(&api, &format!("{path}?previous=true&tailLines=2")).await;
     expect(&answer, 200);
     assert_eq!(answer.text.lines().count(), 2);
@@ -199,7 +262,10 @@ async fn logs_tell_how_the_previous_run_ended() {
     assert_eq!(answer.headers[header::CONTENT_TYPE], "text/plain; charset=utf-8");
     expect(&get(&api, &format!("{path}?container=other")).await, 400);
     let scripted = api.with_pod_logs(PodLogs::new(|pod, request| {
-        Some(format!("{} {} {}\n", pod["metadata"]["name"], request.container, request.previous))
+        Some(format!(
+            "{} {} {}\n",
+            pod["metadata"]["name"], request.container, request.previous
+        ))
     }));
     assert_eq!(get(&scripted, &path).await.text, "\"web-1\" web false\n");
 }
@@ -241,6 +307,15 @@ async fn custom_kinds_are_served_once_they_are_defined() {
     let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     expect(&post(&api, definitions, &definition).await, 201);
     expect(&apply(&api, things, &thing).await, 201);
-    let answer = apply(&api, things, &json!({"metadata": {"name": "a"}, "spec": {"other": []}})).await;
-    assert_eq!(answer.json()["spec"], json!({"other": []}), "what was applied and is not any more goes");
+    let answer = apply(
+        &api,
+        things,
+        &json!({"metadata": {"name": "a"}, "spec": {"other": []}}),
+    )
+    .await;
+    assert_eq!(
+        answer.json()["spec"],
+        json!({"other": []}),
+        "what was applied and is not any more goes"
+    );
 }
