@@ -8,6 +8,21 @@ use serde_json::Value;
 use crate::digest::{Digest, canonical_json};
 use crate::manifest::{ObjectRef, Origin};
 
+/// Label of every object of a plan: the application.
+pub const APPLICATION_LABEL: &str = "aurora.dev/application";
+/// Label of every object of a plan: the target.
+pub const TARGET_LABEL: &str = "aurora.dev/target";
+/// Annotation that an executor puts on each object it applies: `<fence>.<version>` of the plan.
+pub const PLAN_ANNOTATION: &str = "aurora.dev/plan";
+/// The one annotation of ours in a pod template: the digest of its own content without it.
+pub const TEMPLATE_DIGEST_ANNOTATION: &str = "aurora.dev/template-digest";
+/// Annotation of a manifest: `"true"` allows taking over an object of somebody else.
+pub const ADOPT_ANNOTATION: &str = "aurora.dev/adopt";
+/// Annotation of a Deployment: `none` keeps it a Deployment, moved by its own rolling update.
+pub const STRATEGY_ANNOTATION: &str = "aurora.dev/strategy";
+/// Annotation of a ConfigMap or Secret: `"false"` keeps its name as it is.
+pub const VERSIONED_ANNOTATION: &str = "aurora.dev/versioned";
+
 /// What an agent applies: all objects of one target, in no particular order.
 ///
 /// The executor sorts them into stages. Serialised in canonical JSON it is the blob whose digest a

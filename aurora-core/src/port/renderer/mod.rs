@@ -1,5 +1,9 @@
 //! Turning a deploy file's manifests into the plan of one target.
 
+#[cfg(feature = "test-util")]
+pub mod laws;
+mod memory;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -8,6 +12,8 @@ use crate::manifest::Manifest;
 use crate::plan::Plan;
 use crate::strategy::Strategy;
 use crate::tenant::Tenant;
+
+pub use memory::InMemoryRenderer;
 
 /// Renders plans: pure, the same input gives the same bytes.
 pub trait ManifestRenderer: Debug + Send + Sync + 'static {

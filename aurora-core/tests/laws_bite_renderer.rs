@@ -1,0 +1,162 @@
+//! Each law of the renderer port is seen to fail on a renderer that breaks just that law.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aurora_core::deploy_file::Problem;
+use aurora_core::plan::{APPLICATION_LABEL, Plan};
+use aurora_core::port::renderer::laws::{self, Law};
+use aurora_core::port::renderer::{InMemoryRenderer, ManifestRenderer, RenderError, RenderRequest};
+use serde_json::json;
+
+/// What a [`Broken`] renderer does wrong, before or after it asks the right one.
+#[derive(Debug)]
+enum Fault {
+    /// Edits the plan; the number counts the calls.
+    InPlan(fn(&mut Plan, usize)),
+    /// Edits the problems.
+    InProblems(fn(&mut Vec<Problem>)),
+    /// Edits the request.
+    InRequest(fn(&mut RenderRequest)),
+}
+
+#[derive(Debug)]
+struct Broken {
+    fault: Fault,
+    calls: AtomicUsize,
+}
+
+impl ManifestRenderer for Broken {
+    fn render(&self, request: &RenderRequest) -> Result<Plan, RenderError> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut request = request.clone();
+        if let Fault::InRequest(edit) = &self.fault {
+            edit(&mut request);
+        }
+        let mut rendered = InMemoryRenderer.render(&request);
+        match (&self.fault, &mut rendered) {
+            (Fault::InPlan(edit), Ok(plan)) => edit(plan, call),
+            (Fault::InProblems(edit), Err(error)) => edit(&mut error.problems),
+            _ => {}
+        }
+        rendered
+    }
+}
+
+/// Each law by its name, and the fault that must make it fail.
+fn faults() -> Vec<(&'static str, Fault)> {
+    use Fault::{InPlan, InProblems, InRequest};
+    vec![
+        (
+            "a_changed_manifest_changes_the_digest",
+            InPlan(|plan, _| plan.objects.iter_mut().for_each(|o| drop(o.body["spec"].take()))),
+        ),
+        (
+            "a_deployment_without_a_strategy_is_refused",
+            InRequest(|request| request.strategy = request.strategy.take().or(laws::sample().strategy)),
+        ),
+        (
+            "a_plan_reads_back_from_its_bytes",
+            InPlan(|plan, _| plan.version = 2),
+        ),
+        (
+            "a_plan_says_whose_it_is",
+            InRequest(|request| request.application.push('s')),
+        ),
+        (
+            "a_refusal_names_the_place_in_the_file",
+            InProblems(|problems| problems.iter_mut().for_each(|problem| problem.file.clear())),
+        ),
+        (
+            "all_problems_are_reported_at_once",
+            InProblems(|problems| problems.truncate(1)),
+        ),
+        (
+            "an_opted_out_deployment_has_no_steps",
+            InPlan(|plan, _| plan.steps.workloads.clear()),
+        ),
+        (
+            "another_workload_leaves_the_steps_of_the_others_alone",
+            InPlan(|plan, _| {
+                let siblings = plan.steps.rollouts.len();
+                for steps in plan.steps.rollouts.values_mut() {
+                    *steps += siblings;
+                }
+            }),
+        ),
+        (
+            "every_object_carries_the_application_and_target_labels",
+            InPlan(|plan, _| plan.objects[0].body["metadata"]["labels"][APPLICATION_LABEL] = json!("other")),
+        ),
+        (
+            "no_namespace_at_all_is_refused",
+            InRequest(|request| request.namespace = request.namespace.take().or(Some("default".to_owned()))),
+        ),
+        (
+            "nothing_namespaced_lies_outside_the_targets_namespace",
+            InPlan(|plan, _| {
+                for planned in &mut plan.objects {
+                    if planned.object().name == "other" {
+                        planned.body["metadata"]["namespace"] = json!("elsewhere");
+                    }
+                }
+            }),
+        ),
+        (
+            "same_request_same_bytes",
+            InPlan(|plan, call| plan.notes.push(format!("run {call}"))),
+        ),
+        (
+            "steps_keep_their_order",
+            InPlan(|plan, _| plan.steps.steps.reverse()),
+        ),
+        (
+            "the_adopt_annotation_reaches_the_plan",
+            InPlan(|plan, _| plan.objects.iter_mut().for_each(|planned| planned.adopt = true)),
+        ),
+        (
+            "the_manifests_single_namespace_counts_where_the_target_names_none",
+            InRequest(|request| request.namespace = request.namespace.take().or(Some("default".to_owned()))),
+        ),
+        (
+            "the_step_map_names_each_gate",
+            InPlan(|plan, _| plan.steps.steps.iter_mut().for_each(|step| step.gate = true)),
+        ),
+        (
+            "two_namespaces_are_refused_where_the_target_names_none",
+            InRequest(|request| request.namespace = request.namespace.take().or(Some("one".to_owned()))),
+        ),
+    ]
+}
+
+fn holds(law: Law, renderer: &dyn ManifestRenderer) -> bool {
+    catch_unwind(AssertUnwindSafe(|| law(renderer))).is_ok()
+}
+
+#[test]
+fn every_law_fails_on_its_fault() {
+    let laws = laws::all();
+    for (name, fault) in faults() {
+        let (_, law) = laws.iter().find(|(law, _)| *law == name).unwrap();
+        let broken = Broken {
+            fault,
+            calls: AtomicUsize::new(0),
+        };
+        assert!(!holds(*law, &broken), "{name} does not notice {:?}", broken.fault);
+    }
+}
+
+#[test]
+fn every_law_has_a_fault_and_holds_without_one() {
+    let faults = faults();
+    for (name, law) in laws::all() {
+        assert!(
+            faults.iter().any(|(known, _)| *known == name),
+            "{name} has no fault"
+        );
+        assert!(
+            holds(law, &InMemoryRenderer),
+            "{name} fails on the right renderer"
+        );
+    }
+}
