@@ -108,12 +108,15 @@ impl World {
 
     /// Waits until a pipeline's state is as wanted, and gives it.
     pub(crate) async fn until(&self, id: PipelineId, wanted: impl Fn(&Pipeline) -> bool) -> Pipeline {
-        for _ in 0..200_000 {
+        let mut written = self.store.written();
+        let limit = tokio::time::Instant::now() + Duration::from_secs(24 * 3600);
+        while tokio::time::Instant::now() < limit {
+            written.borrow_and_update();
             let pipeline = self.pipeline(id).await;
             if wanted(&pipeline) {
                 return pipeline;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(600), written.changed()).await;
         }
         let pipeline = self.pipeline(id).await;
         panic!("never as wanted: {:?} {pipeline:#?}", pipeline.state());
