@@ -145,7 +145,7 @@ impl Controllers {
             }
             // A controller needs some time before its caches are filled.
             tokio::time::sleep(Duration::from_millis(5)).await;
-            let controller = rollout::Rollouts;
+            let controller = rollout::Rollouts::default();
             tokio::select! {
                 biased;
                 changed = switch.wait_for(|on| !*on) => if changed.is_err() { return },
