@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aurora_core::error::{BoxError, ErrorKind};
+use aurora_core::secret::Secret;
 use aurora_core::tasks::{Stuck, Tasks};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -40,7 +41,7 @@ const REQUESTS: &str = "requests.jsonl";
 pub struct SimServer {
     api: KubeApi,
     address: SocketAddr,
-    kubeconfig: String,
+    kubeconfig: Secret,
     directory: PathBuf,
     tasks: Tasks,
     // Drained after the connections: what they wait for is that the state is on disk.
@@ -140,9 +141,9 @@ impl SimServer {
         identity.port = Some(address.port());
         let path = directory.join(IDENTITY);
         write_whole(&path, identity.encode().to_string().as_bytes()).map_err(at(&path))?;
-        let kubeconfig = identity.kubeconfig(name, address);
+        let kubeconfig = Secret::new(identity.kubeconfig(name, address));
         let path = directory.join(KUBECONFIG);
-        write_whole(&path, kubeconfig.as_bytes()).map_err(at(&path))?;
+        write_whole(&path, kubeconfig.expose().as_bytes()).map_err(at(&path))?;
         let path = directory.join(REQUESTS);
         let requests = append_to(&path)?;
         let journal = Journal::open(api.objects(), directory)?;
@@ -182,7 +183,7 @@ impl SimServer {
     /// The text of a kubeconfig for this server; it holds a token.
     #[must_use]
     pub fn kubeconfig(&self) -> &str {
-        &self.kubeconfig
+        self.kubeconfig.expose()
     }
 
     /// The file that holds the kubeconfig.
@@ -202,7 +203,7 @@ impl SimServer {
         let failed = |source: kube::config::KubeconfigError| ServerError::Kubeconfig {
             source: source.into(),
         };
-        let kubeconfig = kube::config::Kubeconfig::from_yaml(&self.kubeconfig).map_err(failed)?;
+        let kubeconfig = kube::config::Kubeconfig::from_yaml(self.kubeconfig.expose()).map_err(failed)?;
         let options = kube::config::KubeConfigOptions::default();
         kube::Config::from_custom_kubeconfig(kubeconfig, &options)
             .await
