@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use self::identity::Identity;
-use self::journal::{Journal, append_to, read_optional, write_whole};
+use self::journal::{Journal, append_to, read_optional, settle, write_whole};
 use self::serve::{Guarded, accept};
 use super::KubeApi;
 
@@ -144,9 +144,12 @@ impl SimServer {
         let kubeconfig = Secret::new(identity.kubeconfig(name, address));
         let path = directory.join(KUBECONFIG);
         write_whole(&path, kubeconfig.expose().as_bytes()).map_err(at(&path))?;
-        let path = directory.join(REQUESTS);
-        let requests = append_to(&path)?;
         let journal = Journal::open(api.objects(), directory)?;
+        let path = directory.join(REQUESTS);
+        if let Some(version) = journal.recovered() {
+            settle(&path, version)?;
+        }
+        let requests = append_to(&path)?;
         api.log.write_to(requests);
         let tls = TlsAcceptor::from(Arc::new(identity.tls()?));
         let (tasks, storage) = (Tasks::new(), Tasks::new());
