@@ -2,15 +2,22 @@
 //!
 //! This crate reaches no socket, file, environment or signal: adapters implement its [`port`]s.
 
+#![warn(clippy::iter_over_hash_type)]
+
 pub mod account;
+pub mod agent;
 pub mod authz;
 pub mod backoff;
 pub mod command;
+pub mod control;
 pub mod deploy_file;
 pub mod digest;
+pub mod entropy;
 pub mod error;
+pub mod hub;
 pub mod id;
 pub mod manifest;
+pub mod pipeline;
 pub mod plan;
 pub mod port;
 pub mod principal;

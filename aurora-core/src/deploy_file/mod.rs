@@ -1,5 +1,12 @@
 //! The deploy file: what a user writes, valid by construction.
 
+mod manifests;
+mod parse;
+mod steps;
+mod suggest;
+mod tree;
+mod walk;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -7,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::AccountName;
 use crate::strategy::{Pause, Span, Strategy};
+
+pub use manifests::{MAX_MANIFEST_BYTES, manifests, read_manifests};
+pub use parse::{MAX_DEPLOY_FILE_BYTES, MAX_SUBMIT_BYTES, Parsed, parse, parse_submit};
 
 /// A deploy file that passed every check; parts that cannot run yet were refused by name.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -1,5 +1,7 @@
-//! What the product knows of Argo Rollouts: names, and how its values are read.
+//! What the product knows of Argo Rollouts: names, how its values are read, and what its objects say.
 
+pub mod status;
+pub mod template;
 mod value;
 
 pub use value::{IntOrPercent, duration};

@@ -1,6 +1,10 @@
 //! Outgoing HTTP calls, with limits and rules about where they may go.
 
-use std::fmt::Debug;
+#[cfg(feature = "test-util")]
+pub mod laws;
+pub mod memory;
+
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +20,15 @@ pub trait HttpCaller: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`HttpError`]; a destination that the policy refuses, also after redirects, is an error before a
-    /// byte is sent to it.
+    /// byte is sent to it. A redirect that is not followed is an answer like any other.
     ///
     /// # Cancel safety
     /// The call may or may not have reached the other side.
     async fn call(&self, call: HttpCall) -> Result<HttpAnswer, HttpError>;
 }
 
-/// One call.
-#[derive(Clone, Debug)]
+/// One call; `Debug` shows neither header values, nor the body, nor the URL's query.
+#[derive(Clone)]
 pub struct HttpCall {
     /// The method, upper case.
     pub method: String,
@@ -74,8 +78,55 @@ impl HttpCall {
     }
 }
 
-/// An answer, of any status.
-#[derive(Clone, Debug)]
+/// The call that a redirect asks for; `None` where the status is none that is followed.
+///
+/// A method other than GET and HEAD becomes GET and loses its body, except for 307 and 308; headers that
+/// carry credentials stay only within one origin. One redirect less is left.
+pub fn after_redirect(call: &HttpCall, status: u16, location: String, same_origin: bool) -> Option<HttpCall> {
+    let left = call.max_redirects.checked_sub(1)?;
+    let mut next = HttpCall {
+        url: location,
+        max_redirects: left,
+        ..call.clone()
+    };
+    match status {
+        307 | 308 => {}
+        301..=303 => {
+            if !matches!(call.method.as_str(), "GET" | "HEAD") {
+                next.method = "GET".into();
+                next.body = Bytes::new();
+                next.headers
+                    .retain(|(name, _)| !name.to_ascii_lowercase().starts_with("content-"));
+            }
+        }
+        _ => return None,
+    }
+    if !same_origin {
+        next.headers.retain(|(name, _)| {
+            !CREDENTIAL_HEADERS
+                .iter()
+                .any(|held| name.eq_ignore_ascii_case(held))
+        });
+    }
+    Some(next)
+}
+
+/// Headers that must not travel to another origin.
+const CREDENTIAL_HEADERS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-api-key"];
+
+impl Debug for HttpCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpCall")
+            .field("method", &self.method)
+            .field("url", &self.url.split(['?', '#']).next().unwrap_or_default())
+            .field("headers", &names(&self.headers))
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish_non_exhaustive()
+    }
+}
+
+/// An answer, of any status; `Debug` shows neither header values nor the body.
+#[derive(Clone)]
 pub struct HttpAnswer {
     /// The status code.
     pub status: u16,
@@ -93,6 +144,20 @@ impl HttpAnswer {
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.as_str())
     }
+}
+
+impl Debug for HttpAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpAnswer")
+            .field("status", &self.status)
+            .field("headers", &names(&self.headers))
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
+}
+
+fn names(headers: &[(String, String)]) -> Vec<&str> {
+    headers.iter().map(|(name, _)| name.as_str()).collect()
 }
 
 /// Why a call has no answer.
@@ -150,5 +215,50 @@ impl HttpError {
 impl<T: HttpCaller + ?Sized> HttpCaller for Arc<T> {
     async fn call(&self, call: HttpCall) -> Result<HttpAnswer, HttpError> {
         (**self).call(call).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_credential() {
+        let call = HttpCall::post("https://a.example/token?key=hunter2", "text/plain", "hunter2")
+            .with_header("authorization", "hunter2");
+        let answer = HttpAnswer {
+            status: 200,
+            headers: vec![("set-cookie".into(), "hunter2".into())],
+            body: "hunter2".into(),
+        };
+        let shown = format!("{call:?} {answer:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(
+            shown.contains("authorization") && shown.contains("7 bytes"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn only_307_and_308_keep_method_and_body() {
+        let call = HttpCall {
+            max_redirects: 1,
+            ..HttpCall::post("https://a.example/", "text/plain", "body")
+        };
+        for (status, method) in [
+            (301, "GET"),
+            (302, "GET"),
+            (303, "GET"),
+            (307, "POST"),
+            (308, "POST"),
+        ] {
+            let next = after_redirect(&call, status, "https://a.example/b".into(), true).unwrap();
+            assert_eq!(next.method, method, "{status}");
+            assert_eq!(next.body.is_empty(), method == "GET", "{status}");
+            assert_eq!(next.max_redirects, 0);
+        }
+        for status in [200, 300, 304, 305, 404] {
+            assert!(after_redirect(&call, status, "https://a.example/b".into(), true).is_none());
+        }
     }
 }

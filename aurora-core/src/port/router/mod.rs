@@ -1,5 +1,11 @@
 //! Getting a command to an agent and its updates back.
 
+#[cfg(any(test, feature = "test-util"))]
+pub mod laws;
+mod memory;
+#[cfg(any(test, feature = "test-util"))]
+mod probe;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -17,6 +23,8 @@ use crate::error::{BoxError, ErrorKind};
 use crate::id::{InstanceId, SessionId};
 use crate::session::InventoryItem;
 use crate::tenant::Tenant;
+
+pub use self::memory::InMemoryRouter;
 
 /// Routes commands to agents, in process or through hubs.
 #[async_trait]

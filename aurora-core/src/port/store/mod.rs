@@ -1,5 +1,13 @@
 //! Durable state: event streams, records, leases, timers and blobs of tenants.
 
+#[cfg(any(test, feature = "test-util"))]
+pub mod failing;
+#[cfg(any(test, feature = "test-util"))]
+pub mod laws;
+mod lease;
+pub mod limits;
+pub mod memory;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +23,15 @@ use crate::tenant::Tenant;
 
 /// Keeps what must survive: every method is atomic, and what was acknowledged survives a crash.
 ///
-/// A store knows nothing of what it keeps: values are bytes, kinds are names. Time is the store's own.
+/// A store knows nothing of what it keeps: values are bytes, kinds are names. Time is the store's own, to
+/// the microsecond. Names, sizes and batches outside of [`limits`] are `Invalid`. What belongs to one
+/// scope is invisible and out of reach in every other one, except that [`Store::due_timers`] reads all.
+/// A read gives fewer than its `limit` only when there is no more.
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
     /// Writes a batch, all or nothing, if all its preconditions hold.
+    ///
+    /// Once it returned, the batch survives a crash and every reader sees all of it.
     ///
     /// # Errors
     /// [`StoreError`]; `Conflict` when a precondition fails, `LeaseLost` when its lease is not held.
@@ -88,7 +101,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Reading leaves nothing behind.
     async fn scan(&self, scope: &Scope, scan: Scan) -> Result<Vec<Record>, StoreError>;
 
-    /// Takes a lease that nobody holds, or that the same holder holds.
+    /// Takes a lease that nobody holds, or that the same holder holds: then its older fence is lost.
     ///
     /// The fence is `max(last fence of the scope + 1, the store's time in µs)`.
     ///
@@ -123,7 +136,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// The lease may be given up; it ends by itself.
     async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// At most `limit` timers of all scopes that are due by the store's time, the oldest first.
+    /// At most `limit` timers of all scopes that are due by the store's time, the oldest first; a timer is
+    /// due at its time.
     ///
     /// They stay until a batch removes or replaces them.
     ///
@@ -205,7 +219,7 @@ impl RecordKey {
 pub struct Record {
     /// Which.
     pub key: RecordKey,
-    /// Starts at 1 and grows by one with each write.
+    /// Starts at 1 and grows by one with each write; a record that was deleted starts at 1 again.
     pub version: u64,
     /// What it holds.
     pub value: Bytes,
@@ -241,7 +255,7 @@ pub struct StoredEvent {
     pub value: Bytes,
 }
 
-/// Writes that happen together or not at all, in one scope.
+/// Writes that happen together or not at all, in one scope; none of them twice to the same thing.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Whose data.
@@ -282,7 +296,7 @@ pub struct Append {
     pub stream: Name,
     /// The version that the stream must have: 0 for a new one.
     pub expected: u64,
-    /// In order.
+    /// In order; none: only the version is checked.
     pub events: Vec<Bytes>,
 }
 
@@ -291,7 +305,7 @@ pub struct Append {
 pub enum Precondition {
     /// There is no such record.
     Absent(RecordKey),
-    /// The record has this version.
+    /// The record has this version; 0: there is none.
     Version(RecordKey, u64),
 }
 
@@ -392,3 +406,76 @@ impl StoreError {
 
 /// A shared store.
 pub type SharedStore = Arc<dyn Store>;
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<T: Store + ?Sized> Store for Arc<T> {
+    async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+        (**self).commit(batch).await
+    }
+
+    async fn read_stream(
+        &self,
+        scope: &Scope,
+        stream: &Name,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        (**self).read_stream(scope, stream, after, limit).await
+    }
+
+    async fn read_feed(
+        &self,
+        scope: &Scope,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        (**self).read_feed(scope, after, limit).await
+    }
+
+    async fn feed_head(&self, scope: &Scope) -> Result<u64, StoreError> {
+        (**self).feed_head(scope).await
+    }
+
+    fn written(&self) -> watch::Receiver<u64> {
+        (**self).written()
+    }
+
+    async fn get(&self, scope: &Scope, key: &RecordKey) -> Result<Option<Record>, StoreError> {
+        (**self).get(scope, key).await
+    }
+
+    async fn scan(&self, scope: &Scope, scan: Scan) -> Result<Vec<Record>, StoreError> {
+        (**self).scan(scope, scan).await
+    }
+
+    async fn acquire_lease(
+        &self,
+        scope: &Scope,
+        name: &Name,
+        holder: &str,
+        ttl: Duration,
+    ) -> Result<Lease, StoreError> {
+        (**self).acquire_lease(scope, name, holder, ttl).await
+    }
+
+    async fn renew_lease(&self, lease: &Lease, ttl: Duration) -> Result<Lease, StoreError> {
+        (**self).renew_lease(lease, ttl).await
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        (**self).release_lease(lease).await
+    }
+
+    async fn due_timers(&self, limit: usize) -> Result<Vec<DueTimer>, StoreError> {
+        (**self).due_timers(limit).await
+    }
+
+    async fn put_blob(&self, scope: &Scope, body: Bytes) -> Result<Digest, StoreError> {
+        (**self).put_blob(scope, body).await
+    }
+
+    async fn get_blob(&self, scope: &Scope, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
+        (**self).get_blob(scope, digest).await
+    }
+}

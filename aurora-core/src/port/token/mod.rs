@@ -1,5 +1,9 @@
 //! Verifying tokens, and getting one for oneself.
 
+#[cfg(feature = "test-util")]
+pub mod laws;
+pub mod memory;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 

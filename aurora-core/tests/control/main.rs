@@ -1,0 +1,6 @@
+//! The control plane over in-memory ports: whole pipelines, crashes, and seeded simulations.
+
+mod api;
+mod failures;
+mod happy;
+mod world;
