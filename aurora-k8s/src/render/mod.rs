@@ -79,13 +79,12 @@ impl ManifestRenderer for ArgoRenderer {
         drafts.iter_mut().for_each(canonicalise);
         lint::check(request, &drafts, &mut report);
         versioned::rename(&mut drafts, &mut report);
-        if report.problems.is_empty() {
-            Ok(plan(request, namespace, drafts, &made, report.notes))
-        } else {
-            Err(RenderError {
+        match report.close() {
+            Ok(notes) => Ok(plan(request, namespace, drafts, &made, notes)),
+            Err(problems) => Err(RenderError {
                 target: request.target.clone(),
-                problems: report.problems,
-            })
+                problems,
+            }),
         }
     }
 }

@@ -11,8 +11,6 @@ mod references;
 mod rollout;
 mod routing;
 mod steps;
-#[cfg(test)]
-mod tests;
 
 use aurora_core::manifest::ObjectRef;
 use aurora_core::port::renderer::RenderRequest;

@@ -11,8 +11,28 @@ use crate::render::kinds;
 use crate::render::node::Node;
 use crate::render::report::{Place, Report};
 
+/// The objects of a plan by group, kind and name.
+#[derive(Debug)]
+struct Index<'a>(BTreeMap<(String, String, String), &'a Draft>);
+
+impl<'a> Index<'a> {
+    fn of(drafts: &'a [Draft]) -> Self {
+        let key = |draft: &'a Draft| {
+            let object = draft.object();
+            ((object.group, object.kind, object.name), draft)
+        };
+        Self(drafts.iter().map(key).collect())
+    }
+
+    fn find(&self, group: &str, kind: &str, name: &str) -> Option<&'a Draft> {
+        let key = (group.to_owned(), kind.to_owned(), name.to_owned());
+        self.0.get(&key).copied()
+    }
+}
+
 /// Checks the references of every Rollout to objects of the plan; others are named in notes.
 pub(super) fn check(drafts: &[Draft], report: &mut Report) {
+    let index = Index::of(drafts);
     let mut managed: BTreeMap<String, &Place> = BTreeMap::new();
     for draft in drafts.iter().filter(|draft| kinds::is_rollout(&draft.object())) {
         let spec = Node::root(&draft.body).field("spec");
@@ -35,22 +55,15 @@ pub(super) fn check(drafts: &[Draft], report: &mut Report) {
                 );
             }
             managed.insert(name, &draft.place);
-            check_service(&spec, &service, drafts, &mut lint);
+            check_service(&spec, &service, &index, &mut lint);
         }
-        check_ingresses(&spec, drafts, &mut lint);
-        check_virtual_services(&spec, drafts, &mut lint);
-        check_mappings(&spec, drafts, &mut lint);
+        check_ingresses(&spec, &index, &mut lint);
+        check_virtual_services(&spec, &index, &mut lint);
+        check_mappings(&spec, &index, &mut lint);
         for (analysis, bounded) in analyses(&spec) {
-            check_analysis(&analysis, bounded, drafts, &mut lint);
+            check_analysis(&analysis, bounded, &index, &mut lint);
         }
     }
-}
-
-fn find<'a>(drafts: &'a [Draft], group: &str, kind: &str, name: &str) -> Option<&'a Draft> {
-    drafts.iter().find(|draft| {
-        let object = draft.object();
-        object.group == group && object.kind == kind && object.name == name
-    })
 }
 
 /// Every Service that a Rollout names.
@@ -69,9 +82,9 @@ fn services<'a>(spec: &Node<'a>) -> Vec<Node<'a>> {
         .collect()
 }
 
-fn check_service(spec: &Node<'_>, service: &Node<'_>, drafts: &[Draft], lint: &mut Lint<'_>) {
+fn check_service(spec: &Node<'_>, service: &Node<'_>, index: &Index<'_>, lint: &mut Lint<'_>) {
     let name = service.value.as_str().unwrap_or_default();
-    let Some(draft) = find(drafts, "", "Service", name) else {
+    let Some(draft) = index.find("", "Service", name) else {
         must_exist("Service", name, lint);
         return;
     };
@@ -109,7 +122,7 @@ fn must_exist(kind: &str, name: &str, lint: &mut Lint<'_>) {
     lint.report.note(lint.place, &what);
 }
 
-fn check_ingresses(spec: &Node<'_>, drafts: &[Draft], lint: &mut Lint<'_>) {
+fn check_ingresses(spec: &Node<'_>, index: &Index<'_>, lint: &mut Lint<'_>) {
     let canary = spec.path(&["strategy", "canary"]);
     let stable = canary.name("stableService").map(str::to_owned);
     let (nginx, alb) = (
@@ -135,7 +148,7 @@ fn check_ingresses(spec: &Node<'_>, drafts: &[Draft], lint: &mut Lint<'_>) {
         let (Some(name), Some(backend)) = (node.value.as_str(), backend) else {
             continue;
         };
-        match find(drafts, "networking.k8s.io", "Ingress", name) {
+        match index.find("networking.k8s.io", "Ingress", name) {
             None => must_exist("Ingress", name, lint),
             Some(draft) if !has_backend(Node::root(&draft.body).field("spec"), backend) => {
                 let what =
@@ -164,7 +177,7 @@ fn has_backend(spec: Node<'_>, service: &str) -> bool {
 }
 
 /// A route must go to the stable and the canary side, and to nothing else.
-fn check_virtual_services(spec: &Node<'_>, drafts: &[Draft], lint: &mut Lint<'_>) {
+fn check_virtual_services(spec: &Node<'_>, index: &Index<'_>, lint: &mut Lint<'_>) {
     let canary = spec.path(&["strategy", "canary"]);
     let istio = canary.path(&["trafficRouting", "istio"]);
     let named = istio
@@ -176,7 +189,7 @@ fn check_virtual_services(spec: &Node<'_>, drafts: &[Draft], lint: &mut Lint<'_>
             continue;
         };
         // The name may hold a namespace of its own: then it is not one of ours.
-        let Some(draft) = find(drafts, "networking.istio.io", "VirtualService", name) else {
+        let Some(draft) = index.find("networking.istio.io", "VirtualService", name) else {
             must_exist("VirtualService", name, lint);
             continue;
         };
@@ -254,14 +267,11 @@ fn check_http_routes(canary: &Node<'_>, reference: &Node<'_>, body: &Node<'_>, l
     }
 }
 
-fn check_mappings(spec: &Node<'_>, drafts: &[Draft], lint: &mut Lint<'_>) {
+fn check_mappings(spec: &Node<'_>, index: &Index<'_>, lint: &mut Lint<'_>) {
     let mappings = spec.path(&["strategy", "canary", "trafficRouting", "ambassador", "mappings"]);
     for node in mappings.items() {
         let name = node.value.as_str().unwrap_or_default();
-        let mapping = drafts.iter().find(|draft| {
-            let object = draft.object();
-            object.group == "getambassador.io" && object.kind == "Mapping" && object.name == name
-        });
+        let mapping = index.find("getambassador.io", "Mapping", name);
         if mapping.is_some_and(|draft| draft.body.pointer("/spec/weight").is_some()) {
             let what = format!("names the Mapping `{name}`, which has a weight of its own");
             lint.error("excludes", &node, what, "take spec.weight out of the Mapping");
@@ -287,10 +297,10 @@ fn analyses<'a>(spec: &Node<'a>) -> Vec<(Node<'a>, bool)> {
     found
 }
 
-fn check_analysis(analysis: &Node<'_>, bounded: bool, drafts: &[Draft], lint: &mut Lint<'_>) {
+fn check_analysis(analysis: &Node<'_>, bounded: bool, index: &Index<'_>, lint: &mut Lint<'_>) {
     let (mut complete, mut templates) = (true, Vec::new());
     for reference in analysis.field("templates").items() {
-        complete &= collect(&reference, drafts, &mut templates, lint);
+        complete &= collect(&reference, index, &mut templates, lint);
     }
     for template in &templates {
         let spec = Node::root(&template.body).field("spec");
@@ -330,7 +340,7 @@ fn check_analysis(analysis: &Node<'_>, bounded: bool, drafts: &[Draft], lint: &m
 /// Finds a template and those that it names itself; false when one is not in the plan.
 fn collect<'a>(
     reference: &Node<'_>,
-    drafts: &'a [Draft],
+    index: &Index<'a>,
     found: &mut Vec<&'a Draft>,
     lint: &mut Lint<'_>,
 ) -> bool {
@@ -341,7 +351,7 @@ fn collect<'a>(
         Some(true) => argo::CLUSTER_ANALYSIS_TEMPLATE,
         _ => argo::ANALYSIS_TEMPLATE,
     };
-    let Some(draft) = find(drafts, argo::GROUP, kind, name) else {
+    let Some(draft) = index.find(argo::GROUP, kind, name) else {
         must_exist(kind, name, lint);
         return false;
     };
@@ -349,8 +359,9 @@ fn collect<'a>(
         return true;
     }
     found.push(draft);
-    let nested = Node::root(&draft.body).path(&["spec", "templates"]).items();
-    nested.iter().fold(true, |complete, reference| {
-        collect(reference, drafts, found, lint) && complete
-    })
+    let mut complete = true;
+    for reference in Node::root(&draft.body).path(&["spec", "templates"]).items() {
+        complete &= collect(&reference, index, found, lint);
+    }
+    complete
 }

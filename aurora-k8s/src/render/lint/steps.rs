@@ -41,15 +41,15 @@ pub(super) fn check(canary: &Node<'_>, lint: &mut Lint<'_>) {
         if let Some(experiment) = step.get("experiment") {
             check_experiment(&experiment, &routers, lint);
         }
-        if let Some(plugin) = step.get("plugin") {
-            if plugin.name("name").is_none() {
-                lint.error(
-                    "missing",
-                    &plugin.field("name"),
-                    "is missing",
-                    "the plugin as the controller knows it",
-                );
-            }
+        if let Some(plugin) = step.get("plugin")
+            && plugin.name("name").is_none()
+        {
+            lint.error(
+                "missing",
+                &plugin.field("name"),
+                "is missing",
+                "the plugin as the controller knows it",
+            );
         }
     }
 }
