@@ -220,7 +220,11 @@ impl Work<'_> {
         for set in sets.iter().filter(|set| can_run(set, &rollouts)) {
             configuration_names(&set["spec"]["template"]["spec"], &mut names);
         }
-        for pod in &pods {
+        // A pod that is leaving reads no configuration again.
+        for pod in pods
+            .iter()
+            .filter(|pod| !pod["metadata"]["deletionTimestamp"].is_string())
+        {
             configuration_names(&pod["spec"], &mut names);
         }
         Ok(names)
