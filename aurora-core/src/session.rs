@@ -93,7 +93,7 @@ pub enum FromHub {
         /// The correlation on this link.
         request: RequestId,
         /// The order.
-        command: Command,
+        command: Box<Command>,
     },
     /// So many more bytes may be sent for a command.
     Credit {
@@ -130,6 +130,8 @@ pub enum FromHub {
 pub enum CloseReason {
     /// Another instance of this name is connected and replicas were not declared.
     Conflict,
+    /// The credential may not connect an agent, or not one of this name.
+    Denied,
     /// The hub stops.
     Drained,
     /// The token ended and no new one came.
@@ -140,6 +142,8 @@ pub enum CloseReason {
     Silent,
     /// A newer session of the same instance took over.
     Superseded,
+    /// Agent and hub have no protocol version in common.
+    Version,
 }
 
 /// A snapshot of what the agent's cluster has, or a change to it.
@@ -192,6 +196,23 @@ pub struct InventoryItem {
     /// Facts for people.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, String>,
+}
+
+/// The digest that an inventory's end carries.
+///
+/// SHA-256 over the items in byte order of their keys: for each the key, a line feed, the item as
+/// canonical JSON (`facts` left out when empty), a line feed.
+pub fn inventory_digest(items: &BTreeMap<String, InventoryItem>) -> Digest {
+    let mut text = String::new();
+    for (key, item) in items {
+        // An item is made of texts alone, so it always has a JSON form.
+        let value = serde_json::to_value(item).unwrap_or(serde_json::Value::Null);
+        text.push_str(key);
+        text.push('\n');
+        text.push_str(&crate::digest::canonical_json(&value));
+        text.push('\n');
+    }
+    Digest::of(text.as_bytes())
 }
 
 /// Tells an update's outcome, if it is the last one.

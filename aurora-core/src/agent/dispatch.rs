@@ -390,7 +390,7 @@ impl Drop for Job {
 }
 
 /// Whether a redelivery is answered with it: what a second attempt could not change.
-fn is_kept(outcome: &Outcome) -> bool {
+pub(crate) fn is_kept(outcome: &Outcome) -> bool {
     match outcome {
         // It says to try again.
         Outcome::Ok(Reply::Acted(Acted::WaitForPods)) => false,

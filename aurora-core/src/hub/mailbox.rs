@@ -112,9 +112,11 @@ impl Mailbox {
         }
     }
 
-    /// Whether an outcome was posted.
-    pub(crate) fn is_ended(&self) -> bool {
-        self.slots().ended
+    /// Waits until an outcome was posted.
+    pub(crate) async fn ended(&self) {
+        while !self.slots().ended {
+            self.changed.notified().await;
+        }
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {

@@ -1,5 +1,11 @@
 //! Opening and accepting sessions; the conversation itself is a [`Link`] of bounded channels.
 
+#[cfg(any(test, feature = "test-util"))]
+pub mod faults;
+#[cfg(any(test, feature = "test-util"))]
+pub mod laws;
+mod memory;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -13,6 +19,8 @@ use crate::principal::Principal;
 use crate::secret::Secret;
 use crate::session::{FromAgent, FromHub};
 
+pub use self::memory::InMemoryTransport;
+
 /// Envelopes that wait on a link; a sender waits when it is full, which is the back-pressure.
 pub const LINK_CAPACITY: usize = 32;
 
@@ -23,6 +31,21 @@ pub struct Link<Out, In> {
     pub tx: mpsc::Sender<Out>,
     /// What the other side says; it ends when the session does.
     pub rx: mpsc::Receiver<In>,
+}
+
+/// Makes the two ends of a link.
+pub fn link<Out, In>() -> (Link<Out, In>, Link<In, Out>) {
+    let (out_tx, out_rx) = mpsc::channel(LINK_CAPACITY);
+    let (in_tx, in_rx) = mpsc::channel(LINK_CAPACITY);
+    let near = Link {
+        tx: out_tx,
+        rx: in_rx,
+    };
+    let far = Link {
+        tx: in_tx,
+        rx: out_rx,
+    };
+    (near, far)
 }
 
 /// The agent's end of a session.
@@ -137,5 +160,18 @@ impl<T: Connector + ?Sized> Connector for Arc<T> {
 
     async fn fetch(&self, token: &Secret, digest: Digest) -> Result<Bytes, TransportError> {
         (**self).fetch(token, digest).await
+    }
+}
+
+#[async_trait]
+impl<T: Listener + ?Sized> Listener for Arc<T> {
+    async fn accept(&self) -> Option<Incoming> {
+        (**self).accept().await
+    }
+}
+
+impl<T: BlobOffer + ?Sized> BlobOffer for Arc<T> {
+    fn offered(&self, principal: &Principal, digest: Digest) -> Option<Bytes> {
+        (**self).offered(principal, digest)
     }
 }
