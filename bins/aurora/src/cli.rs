@@ -320,13 +320,19 @@ pub struct UpArgs {
     /// Run an agent of this name over a simulated cluster; repeat for more.
     #[arg(long, value_name = "AGENT")]
     pub simulate: Vec<String>,
-    /// Run an agent over the cluster of this kubeconfig; needs --context and --agent.
-    #[arg(long, value_name = "FILE", requires_all = ["context", "agent"])]
-    pub kubeconfig: Option<PathBuf>,
+    /// Run an agent over the cluster of this kubeconfig; with --context and --agent, as often as needed.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Vec<PathBuf>,
     /// The context of the kubeconfig; the current one is never taken by itself.
-    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
-    pub context: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub context: Vec<String>,
     /// The name of the agent over the kubeconfig's cluster.
-    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
-    pub agent: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub agent: Vec<String>,
+    /// Let an agent of this name connect that runs elsewhere; remembered for later starts.
+    #[arg(long, value_name = "NAME")]
+    pub allow_agent: Vec<String>,
+    /// Where to write the context; beside the other contexts, or into --state-dir where that is given.
+    #[arg(long, value_name = "FILE")]
+    pub context_out: Option<PathBuf>,
 }
