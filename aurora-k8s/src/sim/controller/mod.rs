@@ -20,6 +20,8 @@ mod queue;
 mod replica_set;
 mod rollout;
 mod stateful_set;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::{fmt, sync::Arc, time::Duration};
