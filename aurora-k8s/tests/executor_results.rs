@@ -380,10 +380,28 @@ async fn a_pause_whose_pods_never_came_up_is_not_ready() {
     // The controller takes the pods of the former canary for those of the new one.
     let third = release("shop:3-neverready");
     apply(&cluster, &third, 3).await.unwrap();
-    let seen = until(&cluster, &third, &rollout("web"), |seen| matches!(seen.standing, Standing::AtPause { .. })).await;
-    assert!(matches!(seen.standing, Standing::AtPause { index: 1, ready: false, .. }), "{seen:?}");
+    let seen = until(&cluster, &third, &rollout("web"), |seen| {
+        matches!(seen.standing, Standing::AtPause { .. })
+    })
+    .await;
+    assert!(
+        matches!(
+            seen.standing,
+            Standing::AtPause {
+                index: 1,
+                ready: false,
+                ..
+            }
+        ),
+        "{seen:?}"
+    );
     assert_eq!(seen.pods.new_available, 0);
-    assert_eq!(act(&cluster, Action::Promote, "web", seen.expect.as_ref(), 4).await.unwrap(), Acted::WaitForPods);
+    assert_eq!(
+        act(&cluster, Action::Promote, "web", seen.expect.as_ref(), 4)
+            .await
+            .unwrap(),
+        Acted::WaitForPods
+    );
 }
 
 #[tokio::test(start_paused = true)]
