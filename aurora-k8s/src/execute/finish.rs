@@ -9,7 +9,7 @@ use aurora_core::command::{Applied, Direction};
 use aurora_core::manifest::ObjectRef;
 use aurora_core::port::executor::ExecutorError;
 
-use super::accept::fenced;
+use super::accept::{fenced, list_rollouts};
 use super::applied_set::{self, Entry, Stored};
 use super::apply::{CONFLICTS, Work, stand_back};
 use super::errors::rejected;
@@ -215,7 +215,7 @@ impl Work<'_> {
             self.list("apps", "ReplicaSet").await?,
             self.list("", "Pod").await?,
         );
-        let rollouts = self.live_rollouts().await?;
+        let rollouts = list_rollouts(&self.api, &self.plan.namespace).await?;
         let mut names = BTreeSet::new();
         for set in sets.iter().filter(|set| can_run(set, &rollouts)) {
             configuration_names(&set["spec"]["template"]["spec"], &mut names);
