@@ -1,1 +1,4 @@
-//! placeholder
+//! gRPC sessions, REST API and client, and outgoing HTTP for Aurora.
+
+#[cfg(feature = "http")]
+pub mod http;

@@ -1,5 +1,7 @@
 //! Making a cluster hold what a plan declares, and telling how far it is.
 
+#[cfg(any(test, feature = "test-util"))]
+pub mod laws;
 pub mod memory;
 
 use std::fmt::Debug;

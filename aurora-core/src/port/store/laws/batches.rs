@@ -7,7 +7,7 @@ use super::{
     visible,
 };
 use crate::error::ErrorKind;
-use crate::port::store::limits::{MAX_BLOB_BYTES, MAX_NAME_BYTES, MAX_VALUE_BYTES};
+use crate::port::store::limits::{MAX_BLOB_BYTES, MAX_NAME_BYTES, MAX_VALUE_BYTES, SEALING_BYTES};
 use crate::port::store::{Batch, Precondition, RecordKey, Scan, Scope};
 
 /// A batch that is refused changes nothing: no stream, record, timer or feed number.
@@ -130,7 +130,10 @@ pub async fn a_crowded_race_has_one_winner(bench: &StoreBench) {
 /// A value or blob over its limit is `Invalid`; one at the limit is kept.
 pub async fn a_large_value_is_invalid(bench: &StoreBench) {
     let store = bench.open().await;
-    for (size, fits) in [(MAX_VALUE_BYTES, true), (MAX_VALUE_BYTES + 1, false)] {
+    for (size, fits) in [
+        (MAX_VALUE_BYTES, true),
+        (MAX_VALUE_BYTES + SEALING_BYTES + 1, false),
+    ] {
         let mut record = batch();
         record.puts.push((key("large"), vec![7; size].into()));
         let mut event = batch();
@@ -144,7 +147,7 @@ pub async fn a_large_value_is_invalid(bench: &StoreBench) {
         }
     }
     let error = store
-        .put_blob(&ours(), vec![7; MAX_BLOB_BYTES + 1].into())
+        .put_blob(&ours(), vec![7; MAX_BLOB_BYTES + SEALING_BYTES + 1].into())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
@@ -169,11 +172,13 @@ pub async fn a_name_has_1_to_512_bytes(bench: &StoreBench) {
         batches[4]
             .deletes
             .push(RecordKey::new("other", text_of_name.clone()));
+        let expected = (!good).then_some(ErrorKind::Invalid);
         for batch in batches {
-            assert_eq!(store.commit(batch).await.is_ok(), good, "{text_of_name}");
+            let refused = store.commit(batch).await.err().map(|error| error.kind());
+            assert_eq!(refused, expected, "{text_of_name}");
         }
         let lease = store.acquire_lease(&ours(), &text_of_name, "one", MINUTE).await;
-        assert_eq!(lease.is_ok(), good);
+        assert_eq!(lease.err().map(|error| error.kind()), expected);
     }
     let read = store.read_stream(&ours(), &longest, 0, ALL).await.unwrap();
     assert_eq!(read.len(), 1);

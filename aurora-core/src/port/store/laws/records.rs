@@ -131,6 +131,7 @@ async fn pages(bench: &StoreBench, reverse: bool) {
             after = page.last().cloned();
             let full = page.len() == size;
             seen.extend(page);
+            assert!(seen.len() < ALL, "pages do not end");
             if !full {
                 break;
             }

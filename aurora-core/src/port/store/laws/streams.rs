@@ -84,6 +84,7 @@ pub async fn no_reader_of_the_feed_misses_an_event(bench: &StoreBench) {
                 return seen;
             }
             seen.extend(page);
+            assert!(seen.len() < ALL, "the feed does not end");
             tokio::task::yield_now().await;
         }
     };
@@ -108,6 +109,7 @@ pub async fn pages_of_a_stream_cover_everything_once(bench: &StoreBench) {
             let page = store.read_stream(&ours(), &run, after, size).await.unwrap();
             assert!(page.len() <= size);
             seen.extend(page.iter().map(|event| event.version));
+            assert!(seen.len() < ALL, "pages do not end");
             if page.len() < size {
                 break;
             }
@@ -136,6 +138,7 @@ pub async fn pages_of_the_feed_cover_everything_once(bench: &StoreBench) {
             assert!(page.len() <= size);
             let full = page.len() == size;
             seen.extend(page);
+            assert!(seen.len() < ALL, "pages do not end");
             if !full {
                 break;
             }

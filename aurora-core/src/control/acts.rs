@@ -1,0 +1,162 @@
+//! Decisions of people: approve, reject, cancel.
+
+use super::act_key::ActKey;
+use super::feed::Cursor;
+use super::{ControlError, ControlPlane, Door, actor, journal};
+use crate::authz::{Deploy, Grant};
+use crate::id::PipelineId;
+use crate::pipeline::{Approver, GateRef, Input, Person};
+use crate::port::store::{Scope, StoreError};
+
+/// How often a decision is decided anew because the pipeline changed meanwhile.
+const ATTEMPTS: usize = 20;
+
+/// The longest comment, in characters.
+const MAX_COMMENT: usize = 2000;
+
+/// What somebody decides about a gate.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Which gate.
+    pub gate: GateRef,
+    /// What they saw: the gate's `expect`; absent: whatever is there.
+    pub expect: Option<String>,
+    /// Their words.
+    pub comment: Option<String>,
+}
+
+/// A decision that is stored; what follows from it is on its way.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recorded {
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// The version of the event that recorded it.
+    pub version: u64,
+    /// From where the event stream shows what follows.
+    pub cursor: Cursor,
+}
+
+impl ControlPlane {
+    /// Opens a gate.
+    ///
+    /// # Errors
+    /// [`ControlError`]; `Refused` when the gate is not there to be opened, or not by them.
+    ///
+    /// # Cancel safety
+    /// The decision may or may not be stored; a repeat says so.
+    pub async fn approve(
+        &self,
+        grant: &Grant<Deploy>,
+        door: &Door,
+        id: PipelineId,
+        decision: Decision,
+    ) -> Result<Recorded, ControlError> {
+        let person = person(grant, door, decision.comment)?;
+        let (gate, expect) = (decision.gate, decision.expect);
+        self.record(grant, door, id, Input::Approve { gate, expect, person })
+            .await
+    }
+
+    /// Refuses a gate: the pipeline is ended, and what runs is rolled back.
+    ///
+    /// # Errors
+    /// [`ControlError`], as for [`ControlPlane::approve`].
+    ///
+    /// # Cancel safety
+    /// The decision may or may not be stored; a repeat says so.
+    pub async fn reject(
+        &self,
+        grant: &Grant<Deploy>,
+        door: &Door,
+        id: PipelineId,
+        decision: Decision,
+    ) -> Result<Recorded, ControlError> {
+        let person = person(grant, door, decision.comment)?;
+        let (gate, expect) = (decision.gate, decision.expect);
+        self.record(grant, door, id, Input::Reject { gate, expect, person })
+            .await
+    }
+
+    /// Ends a pipeline: what runs is rolled back, what succeeded stays, what waits never starts.
+    ///
+    /// # Errors
+    /// [`ControlError`]; `Refused` when it is over or being ended already.
+    ///
+    /// # Cancel safety
+    /// The decision may or may not be stored; a repeat says so.
+    pub async fn cancel(
+        &self,
+        grant: &Grant<Deploy>,
+        door: &Door,
+        id: PipelineId,
+        comment: Option<String>,
+    ) -> Result<Recorded, ControlError> {
+        let person = person(grant, door, comment)?;
+        self.record(grant, door, id, Input::Cancel { person }).await
+    }
+
+    async fn record(
+        &self,
+        grant: &Grant<Deploy>,
+        door: &Door,
+        id: PipelineId,
+        input: Input,
+    ) -> Result<Recorded, ControlError> {
+        let store = self.inner.store.as_ref();
+        let scope = Scope::from(grant.tenant());
+        let key = ActKey::of(grant, door, id, &input);
+        for _ in 0..ATTEMPTS {
+            if let Some(key) = &key
+                && let Some(answer) = key.answered(store, &scope).await?
+            {
+                return Ok(answer);
+            }
+            let pipeline = journal::load(store, &scope, id)
+                .await?
+                .ok_or_else(|| not_found(id))?;
+            let events = crate::pipeline::decide(&pipeline, input.clone(), self.inner.clock.now())?;
+            let (mut batch, _) = journal::batch(&scope, None, &pipeline, &events);
+            if let Some(key) = &key {
+                key.remember(&mut batch, id, pipeline.version + 1);
+            }
+            match store.commit(batch).await {
+                Ok(committed) => {
+                    tracing::info!(tenant = %grant.tenant(), pipeline.id = %id, "decision recorded");
+                    return Ok(Recorded {
+                        pipeline: id,
+                        version: pipeline.version + 1,
+                        cursor: Cursor::at(committed.feed),
+                    });
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ControlError::Contended { id: id.to_string() })
+    }
+}
+
+fn person(grant: &Grant<Deploy>, door: &Door, comment: Option<String>) -> Result<Person, ControlError> {
+    let comment = comment.filter(|comment| !comment.is_empty());
+    if comment
+        .as_ref()
+        .is_some_and(|comment| comment.chars().count() > MAX_COMMENT)
+    {
+        return Err(ControlError::Invalid {
+            problem: format!("the comment has more than {MAX_COMMENT} characters"),
+        });
+    }
+    let mut actor = actor(grant, door);
+    actor.basis = Some("deploy".to_owned());
+    Ok(Person {
+        actor,
+        comment,
+        approver: Approver::of(grant.principal()),
+    })
+}
+
+pub(super) fn not_found(id: PipelineId) -> ControlError {
+    ControlError::NotFound {
+        what: format!("pipeline {id}"),
+    }
+}

@@ -1,0 +1,422 @@
+//! Submitting: everything that can be known before anything is done, then one batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::journal::{self, Lock};
+use super::{ControlPlane, Door, actor, fleet};
+use crate::authz::{Deploy, Grant};
+use crate::deploy_file::{DeployFile, Problem};
+use crate::digest::Digest;
+use crate::error::ErrorKind;
+use crate::id::PipelineId;
+use crate::manifest::Manifest;
+use crate::pipeline::{Deed, Event, Input, Pipeline, SubmittedTarget, What, decide, evolve};
+use crate::plan::Plan;
+use crate::port::renderer::RenderRequest;
+use crate::port::router::RouteError;
+use crate::port::store::{Precondition, RecordKey, Scope, StoreError};
+use crate::principal::ClientProduct;
+
+/// How often a submit looks again when the lock or the key was taken and then was not.
+const ATTEMPTS: usize = 3;
+
+/// What somebody wants deployed.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The deploy file, valid by construction.
+    pub file: DeployFile,
+    /// The manifests of each target.
+    pub manifests: BTreeMap<String, Vec<Manifest>>,
+    /// What reading them warned of.
+    pub warnings: Vec<Problem>,
+    /// Run-wide variables beside those of the file.
+    pub context: BTreeMap<String, String>,
+    /// The program that submits.
+    pub source: Option<ClientProduct>,
+    /// Which commit and who pushed it.
+    pub source_control: Option<Value>,
+    /// The submit as it came, to be shown and to be submitted again; the file as JSON where absent.
+    pub config: Option<Bytes>,
+    /// A key that makes a repeat of the same submit have no second effect.
+    pub idempotency: Option<String>,
+}
+
+impl Submission {
+    /// A deploy file and the manifests of its targets.
+    pub const fn new(file: DeployFile, manifests: BTreeMap<String, Vec<Manifest>>) -> Self {
+        Self {
+            file,
+            manifests,
+            warnings: Vec::new(),
+            context: BTreeMap::new(),
+            source: None,
+            source_control: None,
+            config: None,
+            idempotency: None,
+        }
+    }
+}
+
+/// A submit that was taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submitted {
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// What is worth knowing about what was submitted.
+    pub warnings: Vec<Problem>,
+    /// The same key had been used for the same submit: this is its pipeline.
+    pub repeated: bool,
+}
+
+/// Why a submit was not taken; nothing was done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// No agent of this name was ever seen.
+    #[error("{}", unknown_accounts(accounts))]
+    AccountUnknown {
+        /// Target and account of each.
+        accounts: Vec<(String, String)>,
+    },
+    /// Another run of the application is under way.
+    #[error(
+        "application `{application}` is being deployed by pipeline {pipeline}; wait for its end or cancel it"
+    )]
+    Busy {
+        /// The application.
+        application: String,
+        /// The pipeline that holds it.
+        pipeline: PipelineId,
+    },
+    /// The key was used for another submit.
+    #[error(
+        "the idempotency key was used for another submit, pipeline {pipeline}; use a new key for each submit"
+    )]
+    KeyReused {
+        /// The pipeline of the other submit.
+        pipeline: PipelineId,
+    },
+    /// It cannot be deployed as it is.
+    #[error("the deploy file cannot be deployed: {} problem(s)", problems.len())]
+    Invalid {
+        /// Every problem, errors and warnings.
+        problems: Vec<Problem>,
+    },
+    /// Whether the agents exist cannot be found out.
+    #[error("the agents cannot be asked for")]
+    Router {
+        /// Why.
+        source: RouteError,
+    },
+    /// The store does not work.
+    #[error("the pipeline cannot be stored")]
+    Store {
+        /// Why.
+        source: StoreError,
+    },
+}
+
+impl SubmitError {
+    /// What can be done about it.
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::AccountUnknown { .. } | Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::Busy { .. } | Self::KeyReused { .. } => ErrorKind::Conflict,
+            Self::Router { source } => source.kind(),
+            Self::Store { source } => source.kind(),
+        }
+    }
+}
+
+impl From<StoreError> for SubmitError {
+    fn from(source: StoreError) -> Self {
+        Self::Store { source }
+    }
+}
+
+fn unknown_accounts(accounts: &[(String, String)]) -> String {
+    let each: Vec<String> = accounts
+        .iter()
+        .map(|(target, account)| format!("target `{target}`: no agent named `{account}` was ever seen"))
+        .collect();
+    format!(
+        "{}; connect the agent, or name one that `aurora agent list` shows",
+        each.join("; ")
+    )
+}
+
+#[derive(Deserialize, Serialize)]
+struct UsedKey {
+    pipeline: PipelineId,
+    submit: Digest,
+}
+
+impl ControlPlane {
+    /// Takes a deploy file: renders every target, checks the accounts, stores the pipeline.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; all problems of all targets at once.
+    ///
+    /// # Cancel safety
+    /// The pipeline may or may not be stored; the same idempotency key finds out.
+    pub async fn submit(
+        &self,
+        grant: &Grant<Deploy>,
+        door: &Door,
+        submission: Submission,
+    ) -> Result<Submitted, SubmitError> {
+        let plans = self.render(grant, &submission)?;
+        self.check_accounts(grant, &submission.file).await?;
+        let scope = Scope::from(grant.tenant());
+        let config = match &submission.config {
+            Some(config) => config.clone(),
+            None => serde_json::to_vec(&submission.file).unwrap_or_default().into(),
+        };
+        let file = self.inner.store.put_blob(&scope, config).await?;
+        for plan in plans.values() {
+            self.inner.store.put_blob(&scope, plan.to_bytes().into()).await?;
+        }
+        let what = submitted_event(&submission, &plans, file);
+        let fingerprint = Digest::of_json(&serde_json::to_value(&what).unwrap_or_default());
+        let key = submission
+            .idempotency
+            .as_ref()
+            .map(|key| idempotency_key(&grant.principal().id, key));
+        for _ in 0..ATTEMPTS {
+            if let Some(answer) = self
+                .used_before(&scope, key.as_ref(), fingerprint, &submission)
+                .await?
+            {
+                return Ok(answer);
+            }
+            if let Some(answer) = self
+                .store_submit(grant, door, &scope, &what, key.as_ref(), fingerprint, &submission)
+                .await?
+            {
+                return Ok(answer);
+            }
+        }
+        Err(StoreError::Conflict {
+            what: journal::lock_key(&submission.file.application).id,
+        }
+        .into())
+    }
+
+    fn render(
+        &self,
+        grant: &Grant<Deploy>,
+        submission: &Submission,
+    ) -> Result<BTreeMap<String, Plan>, SubmitError> {
+        let file = &submission.file;
+        let mut plans = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (name, target) in &file.targets {
+            let request = RenderRequest {
+                tenant: grant.tenant().clone(),
+                application: file.application.clone(),
+                target: name.clone(),
+                namespace: target.namespace.clone(),
+                strategy: target
+                    .strategy
+                    .as_ref()
+                    .and_then(|strategy| file.strategies.get(strategy))
+                    .cloned(),
+                manifests: submission.manifests.get(name).cloned().unwrap_or_default(),
+            };
+            match self.inner.renderer.render(&request) {
+                Ok(plan) => {
+                    plans.insert(name.clone(), plan);
+                }
+                Err(error) => problems.extend(error.problems),
+            }
+        }
+        // Targets share manifests: what is wrong for all of them is said once.
+        let mut said = BTreeSet::new();
+        problems.retain(|problem: &Problem| said.insert(problem.to_string()));
+        if problems.is_empty() {
+            return Ok(plans);
+        }
+        problems.extend(submission.warnings.iter().cloned());
+        Err(SubmitError::Invalid { problems })
+    }
+
+    async fn check_accounts(&self, grant: &Grant<Deploy>, file: &DeployFile) -> Result<(), SubmitError> {
+        let scope = Scope::from(grant.tenant());
+        let mut unseen = Vec::new();
+        for (name, target) in &file.targets {
+            let key = fleet::seen_key(target.account.as_str());
+            if self.inner.store.get(&scope, &key).await?.is_none() {
+                unseen.push((name, &target.account));
+            }
+        }
+        if unseen.is_empty() {
+            return Ok(());
+        }
+        let connected = self
+            .seen_agents(grant.tenant())
+            .await
+            .map_err(|source| SubmitError::Router { source })?;
+        let accounts: Vec<_> = unseen
+            .into_iter()
+            .filter(|(_, account)| !connected.iter().any(|agent| agent.name == **account))
+            .map(|(target, account)| (target.clone(), account.to_string()))
+            .collect();
+        if accounts.is_empty() {
+            return Ok(());
+        }
+        Err(SubmitError::AccountUnknown { accounts })
+    }
+
+    async fn used_before(
+        &self,
+        scope: &Scope,
+        key: Option<&RecordKey>,
+        fingerprint: Digest,
+        submission: &Submission,
+    ) -> Result<Option<Submitted>, SubmitError> {
+        let Some(key) = key else {
+            return Ok(None);
+        };
+        let Some(record) = self.inner.store.get(scope, key).await? else {
+            return Ok(None);
+        };
+        let used: UsedKey = serde_json::from_slice(&record.value).map_err(|source| StoreError::Corrupt {
+            what: format!("record `{}`", key.kind),
+            source: source.into(),
+        })?;
+        if used.submit != fingerprint {
+            return Err(SubmitError::KeyReused {
+                pipeline: used.pipeline,
+            });
+        }
+        Ok(Some(Submitted {
+            pipeline: used.pipeline,
+            warnings: submission.warnings.clone(),
+            repeated: true,
+        }))
+    }
+
+    /// `None`: something was in the way and is not any more.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one batch, made by its only caller"
+    )]
+    async fn store_submit(
+        &self,
+        grant: &Grant<Deploy>,
+        door: &Door,
+        scope: &Scope,
+        what: &What,
+        key: Option<&RecordKey>,
+        fingerprint: Digest,
+        submission: &Submission,
+    ) -> Result<Option<Submitted>, SubmitError> {
+        let now = self.inner.clock.now();
+        let id = PipelineId::at(now, self.inner.entropy.ten_bytes());
+        let mut actor = actor(grant, door);
+        actor.basis = Some("deploy".to_owned());
+        let mut events = vec![Event {
+            at: now,
+            by: Some(Deed { actor, comment: None }),
+            what: what.clone(),
+        }];
+        let empty = Pipeline::new(id);
+        let submitted = evolve(empty.clone(), &events[0]);
+        // What waits from the first moment on is said from the first moment on.
+        events.extend(decide(&submitted, Input::Tick, now).unwrap_or_default());
+        let (mut batch, _) = journal::batch(scope, None, &empty, &events);
+        let lock = journal::lock_key(&submission.file.application);
+        batch.preconditions.push(Precondition::Absent(lock.clone()));
+        let held = serde_json::to_vec(&Lock { pipeline: id }).unwrap_or_default();
+        batch.puts.push((lock.clone(), held.into()));
+        if let Some(key) = key {
+            let used = UsedKey {
+                pipeline: id,
+                submit: fingerprint,
+            };
+            batch.preconditions.push(Precondition::Absent(key.clone()));
+            let used = serde_json::to_vec(&used).unwrap_or_default();
+            batch.puts.push((key.clone(), used.into()));
+        }
+        match self.inner.store.commit(batch).await {
+            Ok(_) => {
+                tracing::info!(tenant = %grant.tenant(), pipeline.id = %id, application = submission.file.application, "pipeline submitted");
+                Ok(Some(Submitted {
+                    pipeline: id,
+                    warnings: submission.warnings.clone(),
+                    repeated: false,
+                }))
+            }
+            Err(StoreError::Conflict { .. }) => {
+                if let Some(key) = key
+                    && self.inner.store.get(scope, key).await?.is_some()
+                {
+                    return Ok(None);
+                }
+                let Some(record) = self.inner.store.get(scope, &lock).await? else {
+                    return Ok(None);
+                };
+                let held: Lock =
+                    serde_json::from_slice(&record.value).map_err(|source| StoreError::Corrupt {
+                        what: format!("record `{}` `{}`", lock.kind, lock.id),
+                        source: source.into(),
+                    })?;
+                Err(SubmitError::Busy {
+                    application: submission.file.application.clone(),
+                    pipeline: held.pipeline,
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Two principals may use the same key for different things.
+fn idempotency_key(principal: &str, key: &str) -> RecordKey {
+    let digest = Digest::of(format!("{principal}\n{key}").as_bytes());
+    RecordKey::new("idempotency", format!("submit/{digest}"))
+}
+
+fn submitted_event(submission: &Submission, plans: &BTreeMap<String, Plan>, config: Digest) -> What {
+    let file = &submission.file;
+    let mut context = file.context.clone();
+    context.extend(submission.context.clone());
+    let targets = file
+        .targets
+        .iter()
+        .filter_map(|(name, target)| {
+            let plan = plans.get(name)?;
+            let strategy = target
+                .strategy
+                .as_ref()
+                .and_then(|strategy| file.strategies.get(strategy));
+            let submitted = SubmittedTarget {
+                account: target.account.clone(),
+                namespace: plan.namespace.clone(),
+                depends_on: target.depends_on.clone(),
+                before: target.before.clone(),
+                after: target.after.clone(),
+                strategy: strategy.cloned(),
+                plan: plan.digest(),
+                steps: plan.steps.clone(),
+                notes: plan.notes.clone(),
+            };
+            Some((name.clone(), submitted))
+        })
+        .collect();
+    What::Submitted(Box::new(crate::pipeline::Submitted {
+        application: file.application.clone(),
+        description: file.description.clone(),
+        context,
+        source_control: submission.source_control.clone(),
+        source: submission.source.clone(),
+        file: config,
+        timeout: file.timeout,
+        targets,
+        warnings: submission.warnings.clone(),
+    }))
+}

@@ -1,0 +1,273 @@
+//! What follows from what people ask for, and when they are refused.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::running;
+use super::{Draft, What};
+use crate::error::ErrorKind;
+use crate::pipeline::Pipeline;
+use crate::pipeline::event::Deed;
+use crate::pipeline::gate::{Gate, GateRef, GateState, Place};
+use crate::principal::{Actor, Principal};
+use crate::strategy::Pause;
+
+/// Somebody who asks for something.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Person {
+    /// Who, and through which door.
+    pub actor: Actor,
+    /// Their words.
+    pub comment: Option<String>,
+    /// What they may decide.
+    pub approver: Approver,
+}
+
+/// What somebody may decide.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Approver {
+    /// The roles they hold.
+    pub roles: BTreeSet<String>,
+    /// They administer the tenant or the organization, so they may open every gate.
+    pub full: bool,
+}
+
+impl Approver {
+    /// What a principal may decide.
+    pub fn of(principal: &Principal) -> Self {
+        Self {
+            roles: principal.roles.clone(),
+            full: ["api:organization:full", "api:tenant:full"]
+                .iter()
+                .any(|scope| principal.has_scope(scope)),
+        }
+    }
+
+    /// The role or rule that lets them decide about a gate, if one does.
+    ///
+    /// # Errors
+    /// The roles any one of which would do.
+    pub fn basis(&self, gate: &Gate) -> Result<String, Vec<String>> {
+        let Pause::Approval(approval) = &gate.pause else {
+            return Ok("deploy".to_owned());
+        };
+        if approval.roles.is_empty() {
+            return Ok("deploy".to_owned());
+        }
+        let holds = |wanted: &&String| self.roles.iter().any(|held| held.eq_ignore_ascii_case(wanted));
+        match approval.roles.iter().find(holds) {
+            Some(role) => Ok(format!("role {role}")),
+            None if self.full => Ok("administrator".to_owned()),
+            None => Err(approval.roles.clone()),
+        }
+    }
+}
+
+/// Why somebody cannot have what they ask for.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// Somebody was faster.
+    #[error("{by} {how} gate `{gate}` at {at}")]
+    AlreadyDecided {
+        /// Which gate.
+        gate: GateRef,
+        /// Who decided.
+        by: Box<Actor>,
+        /// What they did, in words: opened, rejected.
+        how: &'static str,
+        /// When.
+        at: Timestamp,
+    },
+    /// The gate is not the one that the person saw.
+    #[error("gate `{gate}` changed since you looked: it now is `{expect}`; look again and decide anew")]
+    Changed {
+        /// Which gate.
+        gate: GateRef,
+        /// What would be right now.
+        expect: String,
+    },
+    /// They may not.
+    #[error("gate `{gate}` needs the role {}", needs.join(" or "))]
+    Denied {
+        /// Which gate.
+        gate: GateRef,
+        /// Any one of these roles would do.
+        needs: Vec<String>,
+    },
+    /// It is over.
+    #[error("the pipeline is over: {state}")]
+    Ended {
+        /// Its final state.
+        state: &'static str,
+    },
+    /// There is no such gate.
+    #[error("there is no gate `{gate}`; the status lists the gates of each target")]
+    NoSuchGate {
+        /// What was named.
+        gate: GateRef,
+    },
+    /// The gate is open by itself, behind, or not reached.
+    #[error("gate `{gate}` does not wait for anybody: {why}")]
+    NotStanding {
+        /// Which gate.
+        gate: GateRef,
+        /// Why not.
+        why: &'static str,
+    },
+    /// It cannot be read.
+    #[error("the pipeline cannot be read: {message}")]
+    Parked {
+        /// Why.
+        message: String,
+    },
+    /// It is being ended already.
+    #[error("the pipeline is being ended already")]
+    Stopping,
+}
+
+impl Refused {
+    /// What can be done about it.
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Denied { .. } => ErrorKind::Denied,
+            Self::NoSuchGate { .. } => ErrorKind::NotFound,
+            Self::Parked { .. } => ErrorKind::Internal,
+            Self::AlreadyDecided { .. }
+            | Self::Changed { .. }
+            | Self::Ended { .. }
+            | Self::NotStanding { .. }
+            | Self::Stopping => ErrorKind::Conflict,
+        }
+    }
+
+    /// A stable code for programs.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadyDecided { .. } => "gate.decided",
+            Self::Changed { .. } => "gate.changed",
+            Self::Denied { .. } => "role.missing",
+            Self::Ended { .. } => "pipeline.ended",
+            Self::NoSuchGate { .. } => "gate.unknown",
+            Self::NotStanding { .. } => "gate.notStanding",
+            Self::Parked { .. } => "pipeline.parked",
+            Self::Stopping => "pipeline.stopping",
+        }
+    }
+}
+
+impl Pipeline {
+    /// What somebody who looks at a gate now sees, to be presented with their decision.
+    pub fn gate_expect(&self, gate: &GateRef) -> Option<String> {
+        let target = self.targets.get(&gate.target)?;
+        target.gate(gate.place)?;
+        Some(format!("{gate}:{}", target.plan))
+    }
+}
+
+pub(super) fn approve(
+    draft: &mut Draft,
+    gate: &GateRef,
+    expect: Option<&str>,
+    person: &Person,
+) -> Result<(), Refused> {
+    let deed = may_decide(&draft.pipeline, gate, expect, person)?;
+    draft.push(What::GateOpened { gate: gate.clone() }.by(deed));
+    if let Place::Step(step) = gate.place {
+        let acts = draft
+            .pipeline
+            .targets
+            .get(&gate.target)
+            .map(|target| running::open(target, step))
+            .unwrap_or_default();
+        draft.extend(acts);
+    }
+    Ok(())
+}
+
+pub(super) fn reject(
+    draft: &mut Draft,
+    gate: &GateRef,
+    expect: Option<&str>,
+    person: &Person,
+) -> Result<(), Refused> {
+    let deed = may_decide(&draft.pipeline, gate, expect, person)?;
+    draft.push(What::GateRejected { gate: gate.clone() }.by(deed));
+    Ok(())
+}
+
+pub(super) fn cancel(draft: &mut Draft, person: &Person) -> Result<(), Refused> {
+    is_under_way(&draft.pipeline)?;
+    let deed = Deed {
+        actor: person.actor.clone(),
+        comment: person.comment.clone(),
+    };
+    draft.push(What::CancelAsked.by(deed));
+    Ok(())
+}
+
+fn is_under_way(pipeline: &Pipeline) -> Result<(), Refused> {
+    if let Some(parked) = &pipeline.parked {
+        let message = parked.message.clone();
+        return Err(Refused::Parked { message });
+    }
+    if let Some(ended) = &pipeline.ended {
+        let state = ended.state.name();
+        return Err(Refused::Ended { state });
+    }
+    match pipeline.stopping {
+        Some(_) => Err(Refused::Stopping),
+        None => Ok(()),
+    }
+}
+
+fn may_decide(
+    pipeline: &Pipeline,
+    at: &GateRef,
+    expect: Option<&str>,
+    person: &Person,
+) -> Result<Deed, Refused> {
+    let no_such = || Refused::NoSuchGate { gate: at.clone() };
+    let gate = pipeline.gate(at).ok_or_else(no_such)?;
+    // Who was faster says more than that it is over.
+    if let Some((by, when)) = gate.decided_by().filter(|_| gate.wants_approval()) {
+        let opened = matches!(gate.state, GateState::Open { .. });
+        return Err(Refused::AlreadyDecided {
+            gate: at.clone(),
+            by: Box::new(by.actor.clone()),
+            how: if opened { "opened" } else { "rejected" },
+            at: when,
+        });
+    }
+    is_under_way(pipeline)?;
+    let not_standing = |why| {
+        Err(Refused::NotStanding {
+            gate: at.clone(),
+            why,
+        })
+    };
+    match gate.state {
+        GateState::Standing { .. } if gate.wants_approval() => {}
+        GateState::Standing { .. } => return not_standing("a timer opens it"),
+        GateState::Ahead => return not_standing("it is not reached yet"),
+        _ => return not_standing("it is behind"),
+    }
+    let now = pipeline.gate_expect(at).ok_or_else(no_such)?;
+    if expect.is_some_and(|expect| expect != now) {
+        return Err(Refused::Changed {
+            gate: at.clone(),
+            expect: now,
+        });
+    }
+    let basis = person.approver.basis(gate).map_err(|needs| Refused::Denied {
+        gate: at.clone(),
+        needs,
+    })?;
+    let mut actor = person.actor.clone();
+    actor.basis = Some(basis);
+    Ok(Deed {
+        actor,
+        comment: person.comment.clone(),
+    })
+}

@@ -1,0 +1,321 @@
+//! Folding one event into the state.
+
+use std::mem::discriminant;
+
+use jiff::Timestamp;
+
+use super::deployment::{ActState, Away, Deployment, Phase, Run, SeenLevel, Stage};
+use super::event::{Event, Submitted, What};
+use super::gate::{GateRef, GateState, Place};
+use super::{Ended, Parked, Pipeline, StopReason, Stopping};
+use crate::command::Direction;
+use crate::progress::{Progress, Standing};
+
+/// The state after an event. An event that does not fit parks the pipeline.
+#[must_use]
+pub fn evolve(mut pipeline: Pipeline, event: &Event) -> Pipeline {
+    evolve_in_place(&mut pipeline, event);
+    pipeline
+}
+
+/// As [`evolve`], without moving the state.
+pub(super) fn evolve_in_place(pipeline: &mut Pipeline, event: &Event) {
+    if pipeline.parked.is_some() {
+        return;
+    }
+    let version = pipeline.version + 1;
+    match fold(pipeline, version, event) {
+        Ok(()) => {
+            pipeline.version = version;
+            pipeline.changed_at = event.at;
+        }
+        Err(message) => pipeline.parked = Some(Parked { version, message }),
+    }
+}
+
+fn fold(pipeline: &mut Pipeline, version: u64, event: &Event) -> Result<(), String> {
+    let at = event.at;
+    if pipeline.version == 0 && !matches!(event.what, What::Submitted(_)) {
+        return Err("the first event is not a submit".to_owned());
+    }
+    match &event.what {
+        What::Submitted(submitted) => fold_submitted(pipeline, submitted, event),
+        What::CancelAsked => stop(pipeline, event, StopReason::Cancelled, None),
+        What::GateExpired { gate } => {
+            set_gate(pipeline, version, gate, GateState::Expired { at })?;
+            stop(pipeline, event, StopReason::Expired, Some(gate));
+        }
+        What::GateRejected { gate } => {
+            let by = event.by.clone().unwrap_or_else(super::gate::timer_deed);
+            set_gate(pipeline, version, gate, GateState::Rejected { at, by })?;
+            stop(pipeline, event, StopReason::Rejected, Some(gate));
+        }
+        What::GateNotExercised { gate } => set_gate(pipeline, version, gate, GateState::NotExercised { at })?,
+        What::GateOpened { gate } => {
+            let by = event.by.clone().unwrap_or_else(super::gate::timer_deed);
+            set_gate(pipeline, version, gate, GateState::Open { at, by })?;
+            restart_clock(pipeline, gate, Some(at));
+        }
+        What::GatePassed { gate } => {
+            set_gate(pipeline, version, gate, GateState::Passed { at })?;
+            restart_clock(pipeline, gate, Some(at));
+        }
+        What::GateReached { gate } => {
+            set_gate(pipeline, version, gate, GateState::Standing { since: at })?;
+            restart_clock(pipeline, gate, None);
+            if let (Place::Before(_), Some(target)) = (gate.place, pipeline.targets.get_mut(&gate.target)) {
+                target.phase = Phase::Before;
+            }
+        }
+        What::PipelineEnded { state, rolled_back } => {
+            pipeline.ended = Some(Ended {
+                at,
+                state: *state,
+                rolled_back: *rolled_back,
+            });
+        }
+        what => {
+            let name = what.target().unwrap_or_default();
+            let target = pipeline.targets.get_mut(name).ok_or_else(|| {
+                format!("event {version} names the target `{name}`, which is not one of this pipeline")
+            })?;
+            fold_target(target, version, at, what);
+        }
+    }
+    Ok(())
+}
+
+fn fold_submitted(pipeline: &mut Pipeline, submitted: &Submitted, event: &Event) {
+    pipeline.application.clone_from(&submitted.application);
+    pipeline.description.clone_from(&submitted.description);
+    pipeline.context.clone_from(&submitted.context);
+    pipeline.source_control.clone_from(&submitted.source_control);
+    pipeline.source.clone_from(&submitted.source);
+    pipeline.file = submitted.file;
+    pipeline.timeout = submitted.timeout;
+    pipeline.warnings.clone_from(&submitted.warnings);
+    pipeline.submitted_at = event.at;
+    if let Some(by) = &event.by {
+        pipeline.actor = by.actor.clone();
+    }
+    pipeline.targets = submitted
+        .targets
+        .iter()
+        .map(|(name, target)| (name.clone(), Deployment::submitted(name, target)))
+        .collect();
+}
+
+fn stop(pipeline: &mut Pipeline, event: &Event, why: StopReason, gate: Option<&GateRef>) {
+    if pipeline.stopping.is_none() {
+        pipeline.stopping = Some(Stopping {
+            why,
+            since: event.at,
+            by: event.by.clone(),
+            gate: gate.cloned(),
+        });
+    }
+}
+
+fn set_gate(pipeline: &mut Pipeline, version: u64, gate: &GateRef, state: GateState) -> Result<(), String> {
+    let found = pipeline
+        .targets
+        .get_mut(&gate.target)
+        .and_then(|target| target.gates.iter_mut().find(|g| g.place == gate.place))
+        .ok_or_else(|| {
+            format!("event {version} names the gate `{gate}`, which is not one of this pipeline")
+        })?;
+    found.state = state;
+    Ok(())
+}
+
+/// A step's gate stops the timeout's clock while it stands, and starts it anew when it is behind.
+fn restart_clock(pipeline: &mut Pipeline, gate: &GateRef, clock: Option<Timestamp>) {
+    if let (Place::Step(_), Some(target)) = (gate.place, pipeline.targets.get_mut(&gate.target)) {
+        if let Phase::Running(run) = &mut target.phase {
+            run.clock = clock;
+        }
+    }
+}
+
+fn fold_target(target: &mut Deployment, version: u64, at: Timestamp, what: &What) {
+    match what {
+        What::TargetStarted { last_good, .. } => {
+            target.started_at = Some(at);
+            target.last_good.clone_from(last_good);
+            target.phase = Phase::Running(new_run(target, version, at, Direction::Forward));
+            if last_good.is_none() {
+                for gate in &mut target.gates {
+                    if matches!(gate.place, Place::Step(_)) {
+                        gate.state = GateState::NotExercised { at };
+                    }
+                }
+            }
+        }
+        What::RollbackStarted { .. } => {
+            target.phase = Phase::Running(new_run(target, version, at, Direction::Back));
+            target.levels.clear();
+            drop_gates(target, at);
+        }
+        What::AgentAway { code, message, .. } => {
+            if target.away.is_none() {
+                target.away = Some(Away {
+                    since: at,
+                    code: code.clone(),
+                    message: message.clone(),
+                });
+            }
+            if let Phase::Running(run) = &mut target.phase {
+                if !run.accepted && run.direction == Direction::Forward {
+                    run.clock = None;
+                }
+            }
+        }
+        What::AgentReached { .. } => {
+            target.away = None;
+            start_clock(target, at);
+        }
+        What::CommandAccepted { asked, .. } => {
+            target.away = None;
+            start_clock(target, at);
+            if let Phase::Running(run) = &mut target.phase {
+                run.accepted |= run.asked == *asked;
+            }
+        }
+        What::TargetFailed { cause, evidence, .. } => {
+            match &mut target.failed {
+                Some(first) => first.details.push(cause.message.clone()),
+                None => {
+                    target.failed = Some(cause.clone());
+                    target.failed_at = Some(at);
+                }
+            }
+            target.evidence.extend(evidence.iter().cloned());
+        }
+        What::TargetEnded { end, .. } => {
+            target.phase = Phase::Ended { end: *end, at };
+            target.away = None;
+            drop_gates(target, at);
+        }
+        What::ProgressSeen { tag, levels, .. } => {
+            if target.run().is_some_and(|run| run.tag == *tag) {
+                target.levels_at = Some(at);
+                for level in levels {
+                    let seen = seen(target.levels.get(&level.object), level, at);
+                    target.levels.insert(level.object.clone(), seen);
+                }
+            }
+        }
+        what => fold_run(target, version, at, what),
+    }
+}
+
+fn fold_run(target: &mut Deployment, version: u64, at: Timestamp, what: &What) {
+    if let (What::Finished { .. }, Some(Direction::Forward)) = (what, target.run().map(|run| run.direction)) {
+        target.phase = Phase::After;
+        return;
+    }
+    let Phase::Running(run) = &mut target.phase else {
+        return;
+    };
+    match what {
+        What::Applied { asked, .. } if run.asked == *asked => {
+            run.stage = Stage::Moving;
+            run.tag = version;
+            run.since = at;
+            target.levels.clear();
+        }
+        What::ApplyAsked { .. } => {
+            run.stage = Stage::Applying;
+            run.asked = version;
+            run.tag = version;
+            run.since = at;
+            run.reapplied = Some(at);
+            target.levels.clear();
+        }
+        What::FinishAsked { .. } => {
+            run.stage = Stage::Finishing;
+            run.finish_asked = version;
+            run.since = at;
+            run.clock = Some(at);
+        }
+        What::ActsAsked { acts, .. } => {
+            let asked = (0_u32..).zip(acts).map(|(ordinal, act)| ActState {
+                asked: version,
+                ordinal,
+                act: act.clone(),
+                answer: None,
+            });
+            run.acts.extend(asked);
+        }
+        What::ActAnswered {
+            asked,
+            ordinal,
+            answer,
+            ..
+        } => {
+            let act = run
+                .acts
+                .iter_mut()
+                .find(|act| act.asked == *asked && act.ordinal == *ordinal);
+            if let Some(act) = act {
+                act.answer = Some((answer.clone(), at));
+            }
+        }
+        // Seen and shown, but nothing follows from them alone.
+        _ => {}
+    }
+}
+
+fn new_run(target: &Deployment, version: u64, at: Timestamp, direction: Direction) -> Run {
+    let back = target.last_good.as_ref().filter(|_| direction == Direction::Back);
+    Run {
+        direction,
+        plan: back.map_or(target.plan, |good| good.plan),
+        steps: back.map_or_else(|| target.steps.clone(), |good| good.steps.clone()),
+        stage: Stage::Applying,
+        asked: version,
+        tag: version,
+        finish_asked: 0,
+        accepted: false,
+        clock: (direction == Direction::Back).then_some(at),
+        since: at,
+        reapplied: None,
+        acts: Vec::new(),
+    }
+}
+
+/// The timeout counts from when the agent could be reached, not from when the target was to start.
+fn start_clock(target: &mut Deployment, at: Timestamp) {
+    if let Phase::Running(run) = &mut target.phase {
+        if !run.accepted && run.clock.is_none() {
+            run.clock = Some(at);
+        }
+    }
+}
+
+fn drop_gates(target: &mut Deployment, at: Timestamp) {
+    for gate in &mut target.gates {
+        if matches!(gate.state, GateState::Standing { .. }) {
+            gate.state = GateState::Dropped { at };
+        }
+    }
+}
+
+/// The same place, whatever its details.
+fn same_place(one: &Standing, other: &Standing) -> bool {
+    match (one, other) {
+        (Standing::AtPause { index: one, .. }, Standing::AtPause { index: other, .. }) => one == other,
+        _ => discriminant(one) == discriminant(other),
+    }
+}
+
+fn seen(before: Option<&SeenLevel>, level: &Progress, at: Timestamp) -> SeenLevel {
+    let unpullable = level.failing.iter().any(|pod| pod.unpullable);
+    SeenLevel {
+        since: before
+            .filter(|seen| same_place(&seen.level.standing, &level.standing))
+            .map_or(at, |seen| seen.since),
+        unpullable_since: unpullable.then(|| before.and_then(|seen| seen.unpullable_since).unwrap_or(at)),
+        level: level.clone(),
+    }
+}

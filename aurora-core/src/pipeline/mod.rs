@@ -1,0 +1,217 @@
+//! The run of one deploy file over all its targets: its state, its events, and the pure functions between them.
+//!
+//! [`decide`] says what happened, [`evolve`] folds it into the state, [`outstanding`] reads off what is
+//! still to do, [`next_wake`] when to look again. Nothing here waits, reads a clock or performs an effect.
+
+mod decide;
+mod deployment;
+mod event;
+mod evolve;
+mod gate;
+mod outstanding;
+mod status;
+mod stored;
+mod timeline;
+mod view;
+mod waiting;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::deploy_file::Problem;
+use crate::digest::Digest;
+use crate::id::PipelineId;
+use crate::principal::{Actor, ClientProduct};
+use crate::strategy::Span;
+
+pub use decide::{Approver, Heard, Input, Person, Refused, decide};
+pub use deployment::{ActState, Away, Deployment, Phase, Run, SeenLevel, Stage};
+pub use event::{
+    Answer, AskedAct, Cause, Deed, End, Event, Evidence, ExternalDeed, LastGood, RolledBack, Submitted,
+    SubmittedTarget, What,
+};
+pub use evolve::evolve;
+pub use gate::{Gate, GateRef, GateState, InvalidGate, Place};
+pub use outstanding::{Asked, Effect, EffectKind, next_wake, outstanding};
+pub use status::{ArmoryStatus, State};
+pub use stored::{UnreadableEvent, decode, encode};
+pub use timeline::{TimelineEntry, timeline_entry};
+pub(crate) use view::evidence_views;
+pub use view::{
+    EvidenceView, GateView, PipelineView, RolloutView, StepView, StoppingView, Summary, TargetRow,
+    TargetView, summary, view,
+};
+pub use waiting::{
+    ActionView, Blocker, DeniedView, Field, Given, Need, Reason, Rule, Subject, Viewer, Waiting,
+};
+
+/// The state of one pipeline: what its events add up to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pipeline {
+    /// Which one.
+    pub id: PipelineId,
+    /// The version of its last event.
+    pub version: u64,
+    /// When its last event happened.
+    pub changed_at: Timestamp,
+    /// The application: key of the run lock and of history.
+    pub application: String,
+    /// For people.
+    pub description: String,
+    /// Run-wide variables.
+    pub context: BTreeMap<String, String>,
+    /// Which commit and who pushed it, as the submitter said.
+    pub source_control: Option<Value>,
+    /// The program that submitted it.
+    pub source: Option<ClientProduct>,
+    /// Who submitted it.
+    pub actor: Actor,
+    /// When it was submitted.
+    pub submitted_at: Timestamp,
+    /// The stored deploy file.
+    pub file: Digest,
+    /// From an apply or an opened gate to the next gate or the end.
+    pub timeout: Span,
+    /// One part per target, by name.
+    pub targets: BTreeMap<String, Deployment>,
+    /// What the submit warned of.
+    pub warnings: Vec<Problem>,
+    /// Why it is being ended early, once it is.
+    pub stopping: Option<Stopping>,
+    /// How it ended, once it has.
+    pub ended: Option<Ended>,
+    /// Why it cannot be read any further.
+    pub parked: Option<Parked>,
+}
+
+/// Why a pipeline is being ended before its work is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stopping {
+    /// The reason.
+    pub why: StopReason,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who, with what comment; nobody where time ran out.
+    pub by: Option<Deed>,
+    /// The gate it is about.
+    pub gate: Option<GateRef>,
+}
+
+/// What ends a pipeline early.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StopReason {
+    /// A person cancelled it.
+    Cancelled,
+    /// Nobody approved in time.
+    Expired,
+    /// A person said no.
+    Rejected,
+}
+
+/// How a pipeline ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// In which final state.
+    pub state: State,
+    /// Whether what it had changed was taken back.
+    pub rolled_back: Option<RolledBack>,
+}
+
+/// Where and why reading stopped.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Parked {
+    /// The version of the event that cannot be read.
+    pub version: u64,
+    /// Why, for an operator.
+    pub message: String,
+}
+
+impl Pipeline {
+    /// A pipeline of which nothing is known yet.
+    pub fn new(id: PipelineId) -> Self {
+        Self {
+            id,
+            version: 0,
+            changed_at: Timestamp::UNIX_EPOCH,
+            application: String::new(),
+            description: String::new(),
+            context: BTreeMap::new(),
+            source_control: None,
+            source: None,
+            actor: Actor::system("unknown"),
+            submitted_at: Timestamp::UNIX_EPOCH,
+            file: Digest::of(b""),
+            timeout: Span::from_secs(0),
+            targets: BTreeMap::new(),
+            warnings: Vec::new(),
+            stopping: None,
+            ended: None,
+            parked: None,
+        }
+    }
+
+    /// Folds stored events, in order, onto this state.
+    ///
+    /// An event that cannot be read, or that does not fit, parks the pipeline: what follows is not read.
+    #[must_use]
+    pub fn fold<'a>(self, events: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut pipeline = self;
+        for bytes in events {
+            if pipeline.parked.is_some() {
+                break;
+            }
+            pipeline = match decode(bytes) {
+                Ok(event) => evolve(pipeline, &event),
+                Err(error) => {
+                    let version = pipeline.version + 1;
+                    pipeline.parked = Some(Parked {
+                        version,
+                        message: format!("event {version} cannot be read: {error}"),
+                    });
+                    pipeline
+                }
+            };
+        }
+        pipeline
+    }
+
+    /// Whether nothing will happen any more.
+    pub const fn is_final(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// A gate of this pipeline.
+    pub fn gate(&self, gate: &GateRef) -> Option<&Gate> {
+        self.targets.get(&gate.target)?.gate(gate.place)
+    }
+
+    /// Whether all that a target depends on has succeeded.
+    pub(crate) fn dependencies_succeeded(&self, target: &Deployment) -> bool {
+        target
+            .depends_on
+            .iter()
+            .all(|name| self.targets.get(name).is_some_and(|t| t.ended_as(End::Succeeded)))
+    }
+
+    /// The first dependency that ended without success.
+    pub(crate) fn failed_dependency<'a>(&'a self, target: &'a Deployment) -> Option<&'a str> {
+        let failed = |name: &&String| {
+            self.targets
+                .get(*name)
+                .is_none_or(|t| matches!(t.phase, Phase::Ended { end, .. } if end != End::Succeeded))
+        };
+        target.depends_on.iter().find(failed).map(String::as_str)
+    }
+}
+
+/// A moment later than another; the end of time where there is none.
+pub(crate) fn later(at: Timestamp, by: std::time::Duration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! What was seen of each Rollout while it was followed: weights and pod counts, a point per change.
+
+use std::collections::BTreeMap;
+
+use aurora_core::pipeline::PipelineView;
+use aurora_core::progress::PodCounts;
+use serde::Serialize;
+
+/// Points of every Rollout, by target and Rollout.
+#[derive(Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct History(BTreeMap<String, BTreeMap<String, Vec<Point>>>);
+
+/// One change of a Rollout.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Point {
+    step: Option<usize>,
+    weight_wanted: Option<u8>,
+    weight_real: Option<u8>,
+    pods: PodCounts,
+}
+
+impl History {
+    /// Adds what a view shows, where it differs from the last point.
+    pub fn add(&mut self, view: &PipelineView) {
+        for target in &view.targets {
+            let of_target = self.0.entry(target.name.clone()).or_default();
+            for rollout in &target.rollouts {
+                let point = Point {
+                    step: rollout.step_index,
+                    weight_wanted: rollout.weight_wanted,
+                    weight_real: rollout.weight_real,
+                    pods: rollout.pods,
+                };
+                let points = of_target.entry(rollout.object.name.clone()).or_default();
+                if points.last() != Some(&point) {
+                    points.push(point);
+                }
+            }
+        }
+    }
+}
