@@ -4,4 +4,5 @@ mod api;
 mod crash;
 mod failures;
 mod happy;
+mod simulation;
 mod world;
