@@ -470,10 +470,6 @@ impl Dialer {
         } else {
             AgentState::Connecting
         };
-        let text = match reason {
-            Some(reason) => explain(reason),
-            None => "the link to the hub was lost",
-        };
         let text = explain(reason);
         tracing::info!(agent.id = %self.shared.name, ?reason, "session ended");
         self.trouble(state, text.to_owned());
