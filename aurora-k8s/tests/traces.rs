@@ -13,6 +13,8 @@
 mod drivers;
 #[path = "traces/executor.rs"]
 mod executor;
+#[path = "traces/objects.rs"]
+mod objects;
 #[path = "traces/recording.rs"]
 mod recording;
 #[path = "traces/world.rs"]

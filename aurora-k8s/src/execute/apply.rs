@@ -12,10 +12,10 @@ use aurora_core::plan::Plan;
 use aurora_core::port::clock::Clock;
 use aurora_core::port::executor::ExecutorError;
 
-use super::accept::{fenced, is_listed_already, survey};
+use super::accept::{fenced, is_listed_already, list_rollouts, survey};
 use super::api::{Api, News, Patch, random};
 use super::applied_set::{self, Stored};
-use super::errors::{Class, rejected};
+use super::errors::rejected;
 use super::kinds::{self, Kinds, Resource};
 use super::live::{self, PLAN, is_ours};
 use super::stages::{Stage, is_autoscaler, runs_pods};
@@ -206,7 +206,7 @@ impl Work<'_> {
                 }
             }
             Stage::Services => {
-                let rollouts = self.live_rollouts().await?;
+                let rollouts = list_rollouts(&self.api, &self.plan.namespace).await?;
                 if let Some(hash) = service::hash_to_carry(&object.name, live, &rollouts) {
                     service::carry(&mut body, hash);
                 }
@@ -214,21 +214,6 @@ impl Work<'_> {
             _ => {}
         }
         Ok(body)
-    }
-
-    pub(crate) async fn live_rollouts(&self) -> Result<Vec<Value>, ExecutorError> {
-        match self
-            .api
-            .list(&kinds::rollouts().collection(&self.plan.namespace))
-            .await
-        {
-            Ok(rollouts) => Ok(rollouts),
-            Err(problem) if problem.class() == Class::NoSuchKind => Ok(Vec::new()),
-            Err(problem) => {
-                let object = ObjectRef::new("argoproj.io", "Rollout", &self.plan.namespace, "");
-                Err(problem.into_error("list", &object))
-            }
-        }
     }
 
     /// An autoscaler of this Rollout is listed and not in the plan.

@@ -9,7 +9,7 @@ use aurora_core::command::{Applied, Direction};
 use aurora_core::manifest::ObjectRef;
 use aurora_core::port::executor::ExecutorError;
 
-use super::accept::fenced;
+use super::accept::{fenced, list_rollouts};
 use super::applied_set::{self, Entry, Stored};
 use super::apply::{CONFLICTS, Work, stand_back};
 use super::errors::rejected;
@@ -215,12 +215,16 @@ impl Work<'_> {
             self.list("apps", "ReplicaSet").await?,
             self.list("", "Pod").await?,
         );
-        let rollouts = self.live_rollouts().await?;
+        let rollouts = list_rollouts(&self.api, &self.plan.namespace).await?;
         let mut names = BTreeSet::new();
         for set in sets.iter().filter(|set| can_run(set, &rollouts)) {
             configuration_names(&set["spec"]["template"]["spec"], &mut names);
         }
-        for pod in &pods {
+        // A pod that is leaving reads no configuration again.
+        for pod in pods
+            .iter()
+            .filter(|pod| !pod["metadata"]["deletionTimestamp"].is_string())
+        {
             configuration_names(&pod["spec"], &mut names);
         }
         Ok(names)
