@@ -4,6 +4,11 @@
 //! goes through has to equal the recording: phase and step with repeats folded, and where it settles also
 //! message, counters and pods per ReplicaSet, hashes equal up to one renaming. Timing is left aside.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a replay reports by panicking when its fixtures are wrong"
+)]
+
 #[path = "traces/drivers.rs"]
 mod drivers;
 #[path = "traces/executor.rs"]

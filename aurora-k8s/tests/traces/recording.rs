@@ -1,6 +1,9 @@
 //! Reading recordings: what was done, and what was seen.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde_json::Value;
 
@@ -79,6 +82,10 @@ pub(crate) struct Recording {
     pub(crate) name: String,
     pub(crate) lines: Vec<Line>,
     pub(crate) manifests: Vec<Value>,
+    /// Reason and message of the events on Rollouts.
+    pub(crate) events: BTreeSet<(String, String)>,
+    /// How often they were recorded altogether.
+    pub(crate) event_count: u64,
     /// Hashes per Rollout in the order in which their ReplicaSets appeared.
     pub(crate) hashes: BTreeMap<String, Vec<String>>,
 }
@@ -98,6 +105,8 @@ impl Recording {
         let mut recording = Self {
             name: name.to_owned(),
             lines: Vec::new(),
+            events: BTreeSet::new(),
+            event_count: 0,
             manifests,
             hashes: BTreeMap::new(),
         };
@@ -128,6 +137,12 @@ impl Recording {
                     on,
                 }));
             }
+            return;
+        }
+        if line["event"]["kind"] == "Rollout" {
+            let text = |field: &str| line["event"][field].as_str().unwrap().to_owned();
+            self.event_count += line["event"]["count"].as_u64().unwrap();
+            self.events.insert((text("reason"), text("message")));
             return;
         }
         let rollout = line["rollout"].as_str().unwrap_or("web").to_owned();

@@ -1,6 +1,12 @@
 //! A simulated cluster in virtual time with a driver beside it, and the comparison with a recording.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use aurora_k8s::sim::{
     Behaviour, Controllers, Delete, ObjectError, Objects, Resource,
@@ -95,7 +101,9 @@ impl World {
             .map(|of| world.shown(of))
             .collect::<Vec<_>>()
             .join("; ");
-        let result = result.and_then(|()| world.compare_states());
+        let result = result
+            .and_then(|()| world.compare_states())
+            .and_then(|()| world.compare_events());
         (
             shown.clone(),
             result.map_err(|difference| format!("{difference}\n  replayed {shown}")),
@@ -124,6 +132,53 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Compares the events on the Rollout, apart from scaling, whose steps depend on when each pod became ready.
+    fn compare_events(&self) -> Outcome {
+        let told = |events: BTreeSet<(String, String)>| -> BTreeSet<(String, String)> {
+            events
+                .into_iter()
+                .filter(|(reason, _)| reason != "ScalingReplicaSet")
+                .collect()
+        };
+        let theirs = told(self.recording.events.clone());
+        if theirs.is_empty() {
+            return Ok(());
+        }
+        let renaming = self.renaming("web");
+        let rename = |text: &str| {
+            renaming
+                .iter()
+                .fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
+        };
+        let theirs: BTreeSet<_> = theirs
+            .iter()
+            .map(|(reason, text)| (reason.clone(), rename(text)))
+            .collect();
+        let events = self
+            .objects
+            .list(&resource::EVENTS, Some(&self.recording.name))
+            .items;
+        let about = events
+            .iter()
+            .filter(|event| event["involvedObject"]["kind"] == "Rollout");
+        let text = |event: &Value, field: &str| event[field].as_str().unwrap().to_owned();
+        let ours = told(
+            about
+                .map(|event| (text(event, "reason"), text(event, "message")))
+                .collect(),
+        );
+        let missing: Vec<_> = theirs.difference(&ours).collect();
+        let more: Vec<_> = ours.difference(&theirs).collect();
+        // A real controller stops telling about one object after this many events.
+        let capped = self.recording.event_count >= 25;
+        if missing.is_empty() && (more.is_empty() || capped) {
+            return Ok(());
+        }
+        Err(format!(
+            "the events are others: missing {missing:?}, not recorded {more:?}"
+        ))
     }
 
     pub(crate) fn rollout(&self, name: &str) -> Option<Arc<Value>> {

@@ -21,7 +21,9 @@ pub struct LogRequest {
 
 /// Makes up the output of containers; clones share it.
 #[derive(Clone)]
-pub struct PodLogs(Arc<dyn Fn(&Value, &LogRequest) -> Option<String> + Send + Sync>);
+pub struct PodLogs(Arc<Source>);
+
+type Source = dyn Fn(&Value, &LogRequest) -> Option<String> + Send + Sync;
 
 impl PodLogs {
     /// Output comes from this function; none means that the container did not run.

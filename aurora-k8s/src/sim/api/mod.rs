@@ -5,6 +5,7 @@
 //! for kubectl, and the error bodies of the real server.
 
 mod admission;
+mod apply;
 mod discovery;
 mod error;
 mod faults;
@@ -178,6 +179,13 @@ impl KubeApi {
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.log.all()
+    }
+
+    /// How many requests were answered or lost so far, as a level to wait on before reading
+    /// [`KubeApi::requests`]. A watch counts when it opens.
+    #[must_use]
+    pub fn answered(&self) -> tokio::sync::watch::Receiver<usize> {
+        self.log.answered()
     }
 
     /// Behaves like a restarted API server: every watch ends, every older `resourceVersion` is expired, hanging

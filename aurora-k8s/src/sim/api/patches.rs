@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::sim::fields::{Element, Ty, merge_keys};
+use crate::sim::fields::{Element, ListMerge, Ty, list_merge};
 
 /// Carries out a JSON patch. None: an operation is malformed, or cannot be done, or its test fails.
 pub(crate) fn json_patch(target: &Value, operations: &Value) -> Option<Value> {
@@ -78,9 +78,13 @@ fn take(target: &mut Value, path: &str) -> Option<Value> {
 pub(crate) fn strategic(target: &Value, patch: &Value, ty: Ty) -> Value {
     match (target, patch) {
         (_, Value::Object(changes)) => merge_maps(target.as_object(), changes, ty),
-        (Value::Array(held), Value::Array(changes)) => match merge_keys(ty) {
-            Some(keys) => merge_lists(held, changes, &keys, ty),
-            None => patch.clone(),
+        (Value::Array(held), Value::Array(changes)) => match list_merge(ty) {
+            Some(ListMerge::Keys(keys)) => merge_lists(held, changes, keys, ty),
+            Some(ListMerge::Set) => {
+                let new = changes.iter().filter(|item| !held.contains(item));
+                held.iter().chain(new).cloned().collect()
+            }
+            Some(ListMerge::Atomic) | None => patch.clone(),
         },
         _ => patch.clone(),
     }
@@ -116,7 +120,7 @@ fn merge_maps(held: Option<&Map<String, Value>>, changes: &Map<String, Value>, t
     Value::Object(out)
 }
 
-fn merge_lists(held: &[Value], changes: &[Value], keys: &[String], ty: Ty) -> Value {
+fn merge_lists(held: &[Value], changes: &[Value], keys: &[(String, Option<Value>)], ty: Ty) -> Value {
     let item_ty = ty.step(&Element::Index(0));
     let replace = changes
         .iter()
@@ -127,6 +131,7 @@ fn merge_lists(held: &[Value], changes: &[Value], keys: &[String], ty: Ty) -> Va
         let same = |item: &Value| {
             let named: Vec<&String> = keys
                 .iter()
+                .map(|(key, _)| key)
                 .filter(|key| !change[key.as_str()].is_null())
                 .collect();
             !named.is_empty() && named.iter().all(|key| item[key.as_str()] == change[key.as_str()])
@@ -229,11 +234,12 @@ mod tests {
         let target = json!({"metadata": {"finalizers": ["a", "b"], "labels": {"x": "1"}}});
         let patch = json!({"metadata": {
             "$deleteFromPrimitiveList/finalizers": ["a"],
+            "finalizers": ["b", "c"],
             "labels": {"$patch": "replace", "y": "2"},
         }});
         assert_eq!(
             strategic(&target, &patch, ty),
-            json!({"metadata": {"finalizers": ["b"], "labels": {"y": "2"}}})
+            json!({"metadata": {"finalizers": ["b", "c"], "labels": {"y": "2"}}})
         );
     }
 }

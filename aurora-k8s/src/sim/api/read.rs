@@ -83,7 +83,7 @@ impl Read<'_> {
         let live = self.live()?;
         let name = self.name();
         if let Some(version) = how.resource_version
-            && live["metadata"]["resourceVersion"] != version.to_string()
+            && live["metadata"]["resourceVersion"].as_str() != Some(version.to_string().as_str())
         {
             let held = live["metadata"]["resourceVersion"].as_str().unwrap_or_default();
             let reason = format!(

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 /// How many requests are remembered; when one more comes the oldest is forgotten (the file keeps all).
 const REMEMBERED: usize = 100_000;
@@ -36,15 +37,25 @@ pub struct Request {
 }
 
 /// Remembers requests; clones share the memory and the file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct RequestLog {
     inner: Arc<Mutex<Inner>>,
+    answered: Arc<watch::Sender<usize>>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     requests: VecDeque<Request>,
     file: Option<File>,
+}
+
+impl Default for RequestLog {
+    fn default() -> Self {
+        Self {
+            inner: Arc::default(),
+            answered: Arc::new(watch::channel(0).0),
+        }
+    }
 }
 
 impl RequestLog {
@@ -67,6 +78,12 @@ impl RequestLog {
             inner.requests.pop_front();
         }
         inner.requests.push_back(request);
+        drop(inner);
+        self.answered.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn answered(&self) -> watch::Receiver<usize> {
+        self.answered.subscribe()
     }
 
     pub(crate) fn all(&self) -> Vec<Request> {

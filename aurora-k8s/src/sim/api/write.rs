@@ -9,7 +9,7 @@ use super::admission;
 use super::error::ApiError;
 use super::patches::{json_patch, strategic};
 use super::request::{ObjectPath, PatchKind, Query, header_text};
-use crate::sim::fields::{ApplyError, Manager, Ty, apply, prune_unknown, record_update};
+use crate::sim::fields::{Manager, Ty, prune_unknown, record_update};
 use crate::sim::patch::merge;
 use crate::sim::{Objects, Resource};
 
@@ -193,103 +193,6 @@ impl Write<'_> {
         })
     }
 
-    fn apply(&self) -> Result<Written, ApiError> {
-        let Some(manager) = self.query.text("fieldManager") else {
-            return Err(ApiError::no_field_manager());
-        };
-        let subresource = self.path.subresource.as_deref().unwrap_or_default();
-        let manager = Manager::applier(manager, &self.resource.api_version(), subresource);
-        let mut config = self.object()?;
-        let (name, metadata) = (self.name(), &config["metadata"]);
-        if metadata.get("managedFields").is_some_and(|it| !it.is_null()) {
-            return Err(ApiError::bad_request("metadata.managedFields must be nil"));
-        }
-        match metadata["name"].as_str() {
-            Some(sent) if sent != name => {
-                return Err(ApiError::bad_request(format!(
-                    "the name of the object ({sent}) does not match the name on the URL ({name})"
-                )));
-            }
-            Some(_) => {}
-            None => config["metadata"]["name"] = name.into(),
-        }
-        let force = self.query.flag("force");
-        self.repeat(|| match self.objects.get(self.resource, self.namespace(), name) {
-            None if subresource.is_empty() => self.apply_new(&config, &manager, force),
-            None => Err(ApiError::not_found(self.resource, name)),
-            Some(live) => self.apply_over(&live, &config, &manager, force),
-        })
-    }
-
-    fn apply_new(&self, config: &Value, manager: &Manager, force: bool) -> Result<Written, ApiError> {
-        let metadata = &config["metadata"];
-        if let Some(uid) = metadata["uid"].as_str().filter(|uid| !uid.is_empty()) {
-            let reason = format!(
-                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-            );
-            return Err(ApiError::conflict(self.resource, self.name(), &reason));
-        }
-        if metadata["resourceVersion"]
-            .as_str()
-            .is_some_and(|text| !text.is_empty())
-        {
-            return Err(ApiError::modified(self.resource, self.name()));
-        }
-        let applied = self.applied(None, config, manager, force)?;
-        let created = self.store_new(applied, |_| {})?;
-        self.written(201, None, &created, Vec::new())
-    }
-
-    fn apply_over(
-        &self,
-        live: &Arc<Value>,
-        config: &Value,
-        manager: &Manager,
-        force: bool,
-    ) -> Result<Written, ApiError> {
-        let (sent, held) = (&config["metadata"], &live["metadata"]);
-        if let Some(uid) = sent["uid"].as_str().filter(|uid| held["uid"] != *uid) {
-            let problem = format!("Invalid value: \"{uid}\": field is immutable");
-            let problems = [("metadata.uid".to_owned(), problem)];
-            return Err(ApiError::invalid(self.resource, self.name(), &problems));
-        }
-        let version = sent["resourceVersion"].as_str().filter(|text| !text.is_empty());
-        if version.is_some_and(|version| held["resourceVersion"] != version) {
-            return Err(ApiError::modified(self.resource, self.name()));
-        }
-        let next = self.applied(Some(live), config, manager, force)?;
-        let stored = self.store(live, next, |_| {})?;
-        self.written(200, Some(live), &stored, Vec::new())
-    }
-
-    fn applied(
-        &self,
-        live: Option<&Value>,
-        config: &Value,
-        manager: &Manager,
-        force: bool,
-    ) -> Result<Value, ApiError> {
-        apply(
-            live,
-            config,
-            self.ty(),
-            manager,
-            self.splits(),
-            force,
-            self.objects.now(),
-        )
-        .map_err(|error| match error {
-            ApplyError::Untyped(problem) => {
-                ApiError::untyped(self.namespace(), self.name(), self.resource, &problem)
-            }
-            ApplyError::Conflicts(conflicts) => {
-                let conflicts: Vec<(String, String)> =
-                    conflicts.into_iter().map(|it| (it.manager, it.field)).collect();
-                ApiError::apply_conflict(&conflicts)
-            }
-        })
-    }
-
     fn patched(&self, kind: PatchKind, live: &Value, patch: &Value, ty: Ty) -> Result<Value, ApiError> {
         match kind {
             PatchKind::Json => json_patch(live, patch).ok_or_else(ApiError::rejected),
@@ -338,7 +241,7 @@ impl Write<'_> {
         );
     }
 
-    fn store_new(&self, mut object: Value, record: impl FnOnce(&mut Value)) -> Result<Arc<Value>, ApiError> {
+    pub(super) fn store_new(&self, mut object: Value, record: impl FnOnce(&mut Value)) -> Result<Arc<Value>, ApiError> {
         if self.splits()
             && let Some(map) = object.as_object_mut()
         {
@@ -351,7 +254,7 @@ impl Write<'_> {
         Ok(self.objects.create(self.resource, object)?)
     }
 
-    fn store(
+    pub(super) fn store(
         &self,
         live: &Arc<Value>,
         next: Value,
@@ -407,7 +310,7 @@ impl Write<'_> {
     }
 
     /// Repeats what lost against another writer; a client that named a version is told instead.
-    fn repeat(&self, mut attempt: impl FnMut() -> Result<Written, ApiError>) -> Result<Written, ApiError> {
+    pub(super) fn repeat(&self, mut attempt: impl FnMut() -> Result<Written, ApiError>) -> Result<Written, ApiError> {
         let mut result = attempt();
         for _ in 1..ATTEMPTS {
             match &result {
@@ -418,7 +321,7 @@ impl Write<'_> {
         result
     }
 
-    fn written(
+    pub(super) fn written(
         &self,
         code: u16,
         live: Option<&Arc<Value>>,
@@ -481,7 +384,7 @@ impl Write<'_> {
     }
 
     /// The body as an object of the kind and namespace of the path.
-    fn object(&self) -> Result<Value, ApiError> {
+    pub(super) fn object(&self) -> Result<Value, ApiError> {
         let mut object = self.parsed()?;
         let wanted = self.resource.api_version();
         match object["apiVersion"].as_str() {
@@ -522,6 +425,12 @@ impl Write<'_> {
     }
 
     fn parsed(&self) -> Result<Value, ApiError> {
+        let kind = header_text(self.headers, header::CONTENT_TYPE);
+        if kind.contains("protobuf") || kind.contains("cbor") {
+            return Err(ApiError::unsupported_media_type(
+                "application/json, application/yaml",
+            ));
+        }
         let body = serde_json::from_slice(self.body).or_else(|error| {
             if header_text(self.headers, header::CONTENT_TYPE).contains("yaml") {
                 let text = std::str::from_utf8(self.body).unwrap_or_default();
@@ -556,19 +465,19 @@ impl Write<'_> {
         Manager::updater(&name, &self.resource.api_version(), subresource)
     }
 
-    fn ty(&self) -> Ty {
+    pub(super) fn ty(&self) -> Ty {
         Ty::of_kind(&self.resource.group, &self.resource.kind)
     }
 
-    fn splits(&self) -> bool {
+    pub(super) fn splits(&self) -> bool {
         self.resource.has_status
     }
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.path.name.as_deref().unwrap_or_default()
     }
 
-    fn namespace(&self) -> &str {
+    pub(super) fn namespace(&self) -> &str {
         self.path.namespace.as_deref().unwrap_or_default()
     }
 }

@@ -115,7 +115,7 @@ impl Controllers {
                 replica_set::ReplicaSets::new(self.behaviour.clone()),
                 &stop,
             ),
-            worker(kubelet, kubelet::Kubelet::default(), &stop),
+            worker(kubelet, kubelet::Kubelet, &stop),
             worker(objects, deployment::Deployments, &stop),
             worker(objects, stateful_set::StatefulSets, &stop),
             worker(objects, daemon_set::DaemonSets, &stop),
@@ -145,7 +145,7 @@ impl Controllers {
             }
             // A controller needs some time before its caches are filled.
             tokio::time::sleep(Duration::from_millis(5)).await;
-            let controller = rollout::Rollouts::default();
+            let controller = rollout::Rollouts;
             tokio::select! {
                 biased;
                 changed = switch.wait_for(|on| !*on) => if changed.is_err() { return },

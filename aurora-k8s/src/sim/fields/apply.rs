@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::managed::{Manager, Managers};
-use super::schema::{ListMerge, Shape, Ty};
+use super::schema::{ListMerge, Scalar, Shape, Ty};
 use super::set::{Element, FieldSet, path_text};
 use super::typed::{Comparison, compare, field_set, merge, problems, remove};
 
@@ -141,7 +141,9 @@ pub(crate) fn nulls(object: &Value, ty: Ty) -> Vec<(String, &'static str)> {
                 let wanted = match shape {
                     Shape::List { .. } => "array",
                     Shape::Map { .. } => "object",
-                    Shape::Scalar(_) | Shape::Any => "value",
+                    Shape::Scalar(Scalar::Boolean) => "boolean",
+                    Shape::Scalar(Scalar::Numeric) => "integer",
+                    Shape::Scalar(_) | Shape::Any => "string",
                 };
                 out.push((path_text(path).trim_start_matches('.').to_owned(), wanted));
             }
@@ -332,13 +334,10 @@ fn with_identity(mut object: Value, live: Option<&Value>, sent: &Value) -> Value
     object
 }
 
-/// The keys that tell the items of the list at `ty` apart, if it merges by keys.
-pub(crate) fn merge_keys(ty: Ty) -> Option<Vec<String>> {
+/// How lists of this type merge; none for other types.
+pub(crate) fn list_merge(ty: Ty) -> Option<&'static ListMerge> {
     match ty.shape() {
-        Shape::List {
-            merge: ListMerge::Keys(keys),
-            ..
-        } => Some(keys.iter().map(|(name, _)| name.clone()).collect()),
+        Shape::List { merge, .. } => Some(merge),
         _ => None,
     }
 }

@@ -2,6 +2,8 @@
 
 mod apply;
 mod managed;
+#[cfg(test)]
+mod properties;
 mod schema;
 mod set;
 mod strict;
@@ -9,8 +11,8 @@ mod strict;
 mod tests;
 mod typed;
 
-pub(crate) use apply::{ApplyError, apply, merge_keys, nulls, record_update};
+pub(crate) use apply::{ApplyError, apply, list_merge, nulls, record_update};
 pub(crate) use managed::Manager;
-pub(crate) use schema::Ty;
+pub(crate) use schema::{ListMerge, Ty};
 pub(crate) use set::Element;
 pub(crate) use strict::{mistakes, prune_unknown};

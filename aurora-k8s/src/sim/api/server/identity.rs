@@ -26,6 +26,7 @@ pub(super) struct Identity {
     key: Secret,
     pub(super) token: Secret,
     pub(super) port: Option<u16>,
+    hosts: Vec<String>,
 }
 
 impl Identity {
@@ -46,7 +47,7 @@ impl Identity {
         if !names.iter().any(|name| name == host) {
             names.push(host.to_owned());
         }
-        let mut server = CertificateParams::new(names).map_err(failed)?;
+        let mut server = CertificateParams::new(names.clone()).map_err(failed)?;
         server
             .distinguished_name
             .push(DnType::CommonName, "simulated cluster API");
@@ -62,6 +63,7 @@ impl Identity {
             key: Secret::new(key.serialize_pem()),
             token: Secret::new(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())),
             port: None,
+            hosts: names,
         })
     }
 
@@ -74,6 +76,7 @@ impl Identity {
             key: Secret::new(text("key")?),
             token: Secret::new(text("token")?),
             port: value["port"].as_u64().and_then(|port| port.try_into().ok()),
+            hosts: value["hosts"].as_array()?.iter().filter_map(|host| host.as_str().map(str::to_owned)).collect(),
         })
     }
 
@@ -84,7 +87,13 @@ impl Identity {
             "key": self.key.expose(),
             "token": self.token.expose(),
             "port": self.port,
+            "hosts": self.hosts,
         })
+    }
+
+    /// Tells whether clients that reach the server under `host` can verify it.
+    pub(super) fn covers(&self, host: &str) -> bool {
+        self.hosts.iter().any(|covered| covered == host)
     }
 
     pub(super) fn tls(&self) -> Result<ServerConfig, ServerError> {

@@ -42,11 +42,7 @@ impl Journal {
                 source: io::Error::other(error),
             })?;
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&journal)
-            .map_err(at(&journal))?;
+        let file = append_to(&journal)?;
         let mut opened = Self {
             objects: objects.clone(),
             directory: directory.to_owned(),
@@ -99,14 +95,8 @@ impl Journal {
 
 /// Writes a file so that a crash leaves the old or the new one.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
     let fresh = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&fresh)?;
+    let mut file = private().write(true).truncate(true).open(&fresh)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
@@ -114,6 +104,24 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// Opens a file to write at its end.
+pub(super) fn append_to(path: &Path) -> Result<File, ServerError> {
+    let opened = private().append(true).open(path);
+    opened.map_err(|source| ServerError::State {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Files that hold Secrets of the cluster are for their owner only.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 /// Reads a file that may be absent.

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use self::identity::Identity;
-use self::journal::{Journal, read_optional, write_whole};
+use self::journal::{Journal, append_to, read_optional, write_whole};
 use self::serve::{Guarded, accept};
 use super::KubeApi;
 
@@ -144,11 +144,7 @@ impl SimServer {
         let path = directory.join(KUBECONFIG);
         write_whole(&path, kubeconfig.as_bytes()).map_err(at(&path))?;
         let path = directory.join(REQUESTS);
-        let requests = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(at(&path))?;
+        let requests = append_to(&path)?;
         let journal = Journal::open(api.objects(), directory)?;
         api.log.write_to(requests);
         let tls = TlsAcceptor::from(Arc::new(identity.tls()?));
@@ -213,7 +209,8 @@ impl SimServer {
             .map_err(failed)
     }
 
-    /// Ends watches, lets requests finish, and puts the state on disk.
+    /// Ends watches, lets requests finish, and puts the state on disk. Controllers of the same objects are
+    /// stopped before: what they write later is kept in memory only.
     ///
     /// # Errors
     /// [`ServerError::Stuck`] when connections do not end within `grace`.
@@ -263,11 +260,16 @@ fn read_identity(directory: &Path, host: &str) -> Result<Identity, ServerError> 
         return Identity::generate(host);
     };
     let value = serde_json::from_slice(&bytes).map_err(|error| at(&path)(error.into()))?;
-    Identity::decode(&value).ok_or_else(|| {
+    let identity = Identity::decode(&value).ok_or_else(|| {
         at(&path)(io::Error::other(
             "a part of it is missing; remove the file to make a new one",
         ))
-    })
+    })?;
+    if identity.covers(host) {
+        return Ok(identity);
+    }
+    let source = format!("they are not made for {host}").into();
+    Err(ServerError::Certificates { source })
 }
 
 /// Puts writes on disk as they come, many at a time when the disk is slower than they are.
@@ -280,8 +282,8 @@ async fn keep(
     loop {
         let stopping = tokio::select! {
             biased;
-            changed = written.changed() => changed.is_err(),
             () = stop.cancelled() => true,
+            changed = written.changed() => changed.is_err(),
         };
         written.borrow_and_update();
         let work = move || {

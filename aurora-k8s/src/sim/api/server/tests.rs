@@ -105,6 +105,31 @@ async fn a_directory_has_one_server_and_an_address_too() {
 }
 
 #[tokio::test]
+async fn certificates_that_do_not_cover_the_address_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    start(directory.path()).await.stop(GRACE).await.unwrap();
+    let other = Some("127.0.0.2:0".parse().unwrap());
+    let error = SimServer::start(api(), "x", directory.path(), other)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ServerError::Certificates { .. }), "{error}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn files_that_hold_secrets_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path()).await;
+    for name in [super::IDENTITY, super::KUBECONFIG, REQUESTS, "objects.json", "objects.journal"] {
+        let mode = std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    assert!(!format!("{server:?}").contains(server.kubeconfig().rsplit("token: ").next().unwrap().lines().next().unwrap()));
+    server.stop(GRACE).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_wrong_token_is_unauthorized_and_the_token_is_not_shown() {
     let directory = tempfile::tempdir().unwrap();
     let server = start(directory.path()).await;

@@ -1,6 +1,7 @@
 //! The API as clients see it.
 
 mod clients;
+mod controllers;
 mod discovery;
 mod errors;
 mod kubectl;

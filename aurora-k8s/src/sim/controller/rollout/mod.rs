@@ -38,7 +38,7 @@ const PACE: Duration = Duration::from_millis(10);
 const INSTANCE_ID: &str = "argo-rollouts.argoproj.io/controller-instance-id";
 
 /// The controller of Rollouts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rollouts;
 
 #[async_trait]

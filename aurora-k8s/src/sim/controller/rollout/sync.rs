@@ -501,7 +501,7 @@ impl<'a> Sync<'a> {
             let message = format!("Rollout not completed, started update to revision {revision} ({hash})");
             say(false, "RolloutNotCompleted", &message);
         }
-        if let Some(message) = &findings.aborted {
+        for message in &findings.aborted {
             say(true, "RolloutAborted", message);
         }
         match (
@@ -513,7 +513,7 @@ impl<'a> Sync<'a> {
                 "RolloutPaused",
                 &format!("Rollout is paused ({})", now.reason),
             ),
-            (Some(_), None) => say(false, "RolloutResumed", conditions::RESUMED_MESSAGE),
+            (Some(_), None) if !after.abort => say(false, "RolloutResumed", conditions::RESUMED_MESSAGE),
             _ => {}
         }
     }

@@ -1,0 +1,714 @@
+//! What the renderer makes of manifests, beyond the golden files.
+
+use aurora_core::manifest::{Manifest, Origin};
+use aurora_core::plan::{Plan, TEMPLATE_DIGEST_ANNOTATION};
+use aurora_core::port::renderer::{RenderError, laws};
+use aurora_core::strategy::{Approval, Canary, Pause, Step, Strategy};
+use aurora_core::tenant::Tenant;
+use proptest::prelude::{Just, any, prop, prop_assert_eq, prop_oneof, proptest};
+use proptest::strategy::Strategy as _;
+
+use super::*;
+
+mod port_laws {
+    aurora_core::renderer_laws!(crate::render::ArgoRenderer);
+}
+
+/// A request for application `shop`, target `staging`, namespace `shop`.
+pub(super) fn request(bodies: Vec<Value>) -> RenderRequest {
+    let steps = vec![
+        Step::SetWeight(25),
+        Step::Pause(Pause::Approval(Approval::default())),
+    ];
+    let manifests = bodies.into_iter().enumerate().map(|(index, body)| {
+        let origin = Origin {
+            file: "shop.yaml".to_owned(),
+            document: index,
+            line: index * 10 + 1,
+        };
+        Manifest::new(body, origin)
+    });
+    RenderRequest {
+        tenant: Tenant::new("acme", "dev").unwrap(),
+        application: "shop".to_owned(),
+        target: "staging".to_owned(),
+        namespace: Some("shop".to_owned()),
+        strategy: Some(Strategy::Canary(Canary { steps })),
+        manifests: manifests.collect(),
+    }
+}
+
+pub(super) fn deployment(name: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": name, "image": "registry.example/web:1"}]},
+            },
+        },
+    })
+}
+
+fn rendered(bodies: Vec<Value>) -> Plan {
+    match ArgoRenderer.render(&request(bodies)) {
+        Ok(plan) => plan,
+        Err(error) => panic!("{:#?}", error.problems),
+    }
+}
+
+fn refused(bodies: Vec<Value>) -> RenderError {
+    ArgoRenderer
+        .render(&request(bodies))
+        .expect_err("it must be refused")
+}
+
+fn body<'a>(plan: &'a Plan, kind: &str, name: &str) -> &'a Value {
+    let found = plan.objects.iter().find(|planned| {
+        let object = planned.object();
+        object.kind == kind && object.name == name
+    });
+    &found
+        .unwrap_or_else(|| panic!("no {kind} {name} in {:?}", names(plan)))
+        .body
+}
+
+fn names(plan: &Plan) -> Vec<String> {
+    plan.objects
+        .iter()
+        .map(|planned| planned.object().to_string())
+        .collect()
+}
+
+fn with(mut body: Value, pointer: &str, value: Value) -> Value {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    body.pointer_mut(parent).unwrap()[key] = value;
+    body
+}
+
+fn config(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+}
+
+fn reading(config: &str) -> Value {
+    let env_from = json!([{"configMapRef": {"name": config}}]);
+    with(
+        deployment("web"),
+        "/spec/template/spec/containers/0/envFrom",
+        env_from,
+    )
+}
+
+#[test]
+fn a_deployment_becomes_a_rollout_with_explicit_defaults() {
+    let plan = rendered(vec![deployment("web")]);
+    let spec = &body(&plan, "Rollout", "web")["spec"];
+    assert_eq!(spec["replicas"], 1);
+    assert_eq!(spec["revisionHistoryLimit"], 10);
+    assert_eq!(spec["progressDeadlineSeconds"], 600);
+    let canary = json!({
+        "maxSurge": "25%", "maxUnavailable": "25%", "steps": [{"setWeight": 25}, {"pause": {}}],
+    });
+    assert_eq!(spec["strategy"], json!({"canary": canary}));
+}
+
+#[test]
+fn a_deployments_own_values_are_kept() {
+    let mut web = deployment("web");
+    web["spec"]["replicas"] = json!(0);
+    web["spec"]["minReadySeconds"] = json!(700);
+    web["spec"]["revisionHistoryLimit"] = json!(3);
+    web["spec"]["strategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}});
+    let plan = rendered(vec![web]);
+    let spec = &body(&plan, "Rollout", "web")["spec"];
+    assert_eq!(spec["replicas"], 0);
+    assert_eq!(spec["revisionHistoryLimit"], 3);
+    assert_eq!(spec["progressDeadlineSeconds"], 1300, "pods need 700 s to count");
+    assert_eq!(spec["strategy"]["canary"]["maxUnavailable"], 0);
+    assert_eq!(spec["strategy"]["canary"]["maxSurge"], "25%");
+}
+
+#[test]
+fn no_steps_are_no_step_list() {
+    let mut request = request(vec![deployment("web")]);
+    request.strategy = Some(Strategy::Canary(Canary::default()));
+    let plan = ArgoRenderer.render(&request).unwrap();
+    let canary = &body(&plan, "Rollout", "web")["spec"]["strategy"]["canary"];
+    assert_eq!(canary, &json!({"maxSurge": "25%", "maxUnavailable": "25%"}));
+    assert_eq!(plan.steps.rollouts["web"], 0);
+}
+
+#[test]
+fn an_autoscaler_follows_its_deployment_and_owns_the_replicas() {
+    let scaler = |name: &str, kind: &str| {
+        json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": kind, "name": name},
+                "minReplicas": 2, "maxReplicas": 4,
+            },
+        })
+    };
+    let web = with(deployment("web"), "/spec/replicas", json!(3));
+    let plan = rendered(vec![
+        scaler("web", "Deployment"),
+        web,
+        deployment("api"),
+        scaler("db", "StatefulSet"),
+    ]);
+    assert!(body(&plan, "Rollout", "web")["spec"].get("replicas").is_none());
+    assert_eq!(body(&plan, "Rollout", "api")["spec"]["replicas"], 1);
+    let reference = &body(&plan, "HorizontalPodAutoscaler", "web")["spec"]["scaleTargetRef"];
+    assert_eq!(
+        reference,
+        &json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "web"})
+    );
+    let other = &body(&plan, "HorizontalPodAutoscaler", "db")["spec"]["scaleTargetRef"]["kind"];
+    assert_eq!(other, "StatefulSet");
+}
+
+#[test]
+fn the_template_digest_is_of_the_content_and_of_nothing_else() {
+    let digest = |plan: &Plan| {
+        let template = body(plan, "Rollout", "web")["spec"]["template"].clone();
+        let annotations = template["metadata"]["annotations"].as_object().unwrap().clone();
+        assert_eq!(annotations.len(), 1, "one annotation of ours and no other");
+        let mut without = template;
+        without["metadata"].as_object_mut().unwrap().remove("annotations");
+        assert_eq!(
+            annotations[TEMPLATE_DIGEST_ANNOTATION],
+            Digest::of_json(&without).to_string()
+        );
+        annotations[TEMPLATE_DIGEST_ANNOTATION].clone()
+    };
+    let first = digest(&rendered(vec![deployment("web")]));
+    let mut elsewhere = request(vec![with(deployment("web"), "/spec/replicas", json!(9))]);
+    elsewhere.target = "prod".to_owned();
+    assert_eq!(
+        first,
+        digest(&ArgoRenderer.render(&elsewhere).unwrap()),
+        "the same pods"
+    );
+    let image = "/spec/template/spec/containers/0/image";
+    let changed = with(deployment("web"), image, json!("registry.example/web:2"));
+    assert_ne!(first, digest(&rendered(vec![changed])), "other pods");
+}
+
+#[test]
+fn configuration_that_pods_name_is_versioned_by_its_content() {
+    let name = |data: Value| {
+        let plan = rendered(vec![config("settings", data), reading("settings")]);
+        let pods = &body(&plan, "Rollout", "web")["spec"]["template"]["spec"];
+        let name = pods["containers"][0]["envFrom"][0]["configMapRef"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let versioned = body(&plan, "ConfigMap", &name);
+        assert_eq!(versioned["immutable"], true);
+        assert_eq!(
+            versioned["metadata"]["annotations"][VERSION_OF_ANNOTATION],
+            "settings"
+        );
+        assert_eq!(
+            plan.objects.len(),
+            2,
+            "the plain one is not applied: {:?}",
+            names(&plan)
+        );
+        name
+    };
+    let first = name(json!({"a": "1", "b": "2"}));
+    assert_eq!(
+        first,
+        name(json!({"b": "2", "a": "1"})),
+        "the order of keys does not matter"
+    );
+    assert_ne!(first, name(json!({"a": "1", "b": "3"})));
+    assert_eq!(first.len(), "settings-".len() + 8);
+}
+
+#[test]
+fn configuration_that_is_opted_out_or_not_named_keeps_its_name() {
+    let mut fixed = config("fixed", json!({}));
+    fixed["metadata"]["annotations"] = json!({"aurora.dev/versioned": "false"});
+    let plan = rendered(vec![fixed, config("other", json!({})), reading("fixed")]);
+    for name in ["fixed", "other"] {
+        assert!(
+            body(&plan, "ConfigMap", name).get("immutable").is_none(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_something_else_names_is_applied_under_both_names() {
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tls"}, "type": "kubernetes.io/tls",
+        "stringData": {"tls.crt": "c", "tls.key": "k"},
+    });
+    let volumes = json!([{"name": "tls", "secret": {"secretName": "tls"}}]);
+    let web = with(deployment("web"), "/spec/template/spec/volumes", volumes);
+    let others = [
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"},
+            "spec": {"tls": [{"hosts": ["shop.example"], "secretName": "tls"}]},
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "web"},
+            "imagePullSecrets": [{"name": "tls"}],
+        }),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "web"},
+            "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["tls"], "verbs": ["get"]}],
+        }),
+        json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "web"},
+            "spec": {"servers": [{"tls": {"credentialName": "tls"}}]},
+        }),
+        json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "once"},
+            "spec": {"template": {"spec": {
+                "restartPolicy": "Never",
+                "containers": [{"name": "once", "image": "once:1", "envFrom": [{"secretRef": {"name": "tls"}}]}],
+            }}},
+        }),
+    ];
+    for other in others {
+        let plan = rendered(vec![secret.clone(), web.clone(), other.clone()]);
+        let plain = body(&plan, "Secret", "tls");
+        assert_eq!(plain["data"]["tls.crt"], "Yw==", "stringData is folded into data");
+        assert!(plain.get("immutable").is_none());
+        assert_eq!(plan.objects.len(), 4, "{}: {:?}", other["kind"], names(&plan));
+    }
+    let alone = rendered(vec![secret, web]);
+    assert_eq!(alone.objects.len(), 2, "{:?}", names(&alone));
+}
+
+#[test]
+fn every_kind_of_reference_is_rewritten() {
+    let mut web = deployment("web");
+    let pods = &mut web["spec"]["template"]["spec"];
+    pods["volumes"] = json!([
+        {"name": "a", "configMap": {"name": "settings"}},
+        {"name": "b", "secret": {"secretName": "keys"}},
+        {"name": "c", "projected": {"sources": [
+            {"configMap": {"name": "settings"}}, {"secret": {"name": "keys"}},
+        ]}},
+    ]);
+    pods["imagePullSecrets"] = json!([{"name": "keys"}]);
+    pods["initContainers"] = json!([{
+        "name": "init", "image": "init:1", "envFrom": [{"secretRef": {"name": "keys"}}],
+    }]);
+    pods["containers"][0]["env"] = json!([
+        {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "a"}}},
+        {"name": "B", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "b"}}},
+    ]);
+    pods["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "settings"}}]);
+    let keys = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "data": {"b": "Yg=="},
+    });
+    let plan = rendered(vec![config("settings", json!({"a": "1"})), keys, web]);
+    let text = body(&plan, "Rollout", "web")["spec"].to_string();
+    assert_eq!(text.matches("\"settings-").count(), 4, "{text}");
+    assert_eq!(text.matches("\"keys-").count(), 5, "{text}");
+    assert!(
+        !text.contains("\"settings\"") && !text.contains("\"keys\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_versioned_name_that_would_be_too_long_is_refused() {
+    let longest = "a".repeat(244);
+    assert_eq!(
+        rendered(vec![config(&longest, json!({})), reading(&longest)])
+            .objects
+            .len(),
+        2
+    );
+    let longer = "a".repeat(245);
+    let error = refused(vec![config(&longer, json!({})), reading(&longer)]);
+    assert_eq!(error.problems[0].code, "longName");
+}
+
+#[test]
+fn a_rendered_plan_renders_to_itself() {
+    let mut opted_out = deployment("database");
+    opted_out["metadata"]["annotations"] = json!({"aurora.dev/strategy": "none", "aurora.dev/adopt": "true"});
+    let scaler = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+        "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "maxReplicas": 4},
+    });
+    let once = rendered(vec![
+        config("settings", json!({"a": "1"})),
+        reading("settings"),
+        deployment("api"),
+        opted_out,
+        scaler,
+    ]);
+    let bodies = |plan: &Plan| {
+        plan.objects
+            .iter()
+            .map(|planned| planned.body.clone())
+            .collect::<Vec<_>>()
+    };
+    let again = rendered(bodies(&once));
+    assert_eq!(bodies(&again), bodies(&once));
+    assert_eq!(again.steps.rollouts, once.steps.rollouts);
+    assert!(again.objects.iter().any(|planned| planned.adopt));
+}
+
+#[test]
+fn the_canonical_form_keeps_what_means_something_and_drops_what_vanishes() {
+    let mut web = deployment("web");
+    let pods = &mut web["spec"]["template"]["spec"];
+    pods["hostNetwork"] = json!(false);
+    pods["terminationGracePeriodSeconds"] = json!(0);
+    pods["automountServiceAccountToken"] = json!(false);
+    pods["nodeSelector"] = json!({});
+    pods["securityContext"] = json!({});
+    pods["tolerations"] = json!([]);
+    pods["volumes"] = json!([
+        {"name": "tmp", "emptyDir": {"medium": "", "sizeLimit": "1024Mi"}},
+        {"name": "scripts", "configMap": {"name": "scripts", "defaultMode": "0755"}},
+    ]);
+    let container = &mut pods["containers"][0];
+    container["command"] = json!([]);
+    container["env"] = json!([{"name": "EMPTY", "value": ""}]);
+    container["ports"] = json!([{"containerPort": 80}, {"containerPort": 80, "protocol": "UDP"}]);
+    container["resources"] =
+        json!({"limits": {"cpu": "1000m", "memory": "1024Mi"}, "requests": {"cpu": 0.5}});
+    container["livenessProbe"] = json!({"httpGet": {"path": "/", "port": 80}, "initialDelaySeconds": 0});
+    container["securityContext"] = json!({"runAsUser": 0, "privileged": false});
+    web["spec"]["minReadySeconds"] = json!(0);
+    web["spec"]["paused"] = json!(false);
+    web["spec"]["template"]["metadata"]["creationTimestamp"] = json!(null);
+    web["spec"]["template"]["metadata"]["name"] = json!("web");
+    let plan = rendered(vec![web]);
+    let spec = &body(&plan, "Rollout", "web")["spec"];
+    assert!(spec.get("minReadySeconds").is_none() && spec.get("paused").is_none());
+    let mut template = spec["template"].clone();
+    template["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("annotations");
+    let expected = json!({
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {
+            "automountServiceAccountToken": false,
+            "containers": [{
+                "name": "web",
+                "image": "registry.example/web:1",
+                "env": [{"name": "EMPTY"}],
+                "ports": [
+                    {"containerPort": 80, "protocol": "TCP"}, {"containerPort": 80, "protocol": "UDP"},
+                ],
+                "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}},
+                "livenessProbe": {"httpGet": {"path": "/", "port": 80}},
+                "securityContext": {"runAsUser": 0, "privileged": false},
+            }],
+            "securityContext": {},
+            "terminationGracePeriodSeconds": 0,
+            "volumes": [
+                {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+                {"name": "scripts", "configMap": {"name": "scripts", "defaultMode": 493}},
+            ],
+        },
+    });
+    assert_eq!(template, expected);
+    assert_eq!(
+        canonical_pod_template(&template),
+        template,
+        "the canonical form is stable"
+    );
+}
+
+#[test]
+fn a_users_own_rollout_keeps_its_meaning() {
+    let mut own = deployment("own");
+    own["apiVersion"] = json!("argoproj.io/v1alpha1");
+    own["kind"] = json!("Rollout");
+    own["spec"]["strategy"] = json!({"canary": {"steps": [
+        {"setWeight": 0}, {"pause": {"duration": "30s"}}, {"setWeight": 100},
+    ]}});
+    own["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({});
+    let strategy = own["spec"]["strategy"].clone();
+    let plan = rendered(vec![own, deployment("web")]);
+    let spec = &body(&plan, "Rollout", "own")["spec"];
+    assert_eq!(spec["strategy"], strategy);
+    assert!(spec.get("replicas").is_none() && spec.get("revisionHistoryLimit").is_none());
+    assert_eq!(plan.steps.rollouts["own"], 3);
+    assert!(
+        plan.steps
+            .steps
+            .iter()
+            .all(|step| !step.index.contains_key("own")),
+        "its pauses are its own"
+    );
+}
+
+#[test]
+fn analyses_and_experiments_hold_the_metadata_that_the_controller_writes() {
+    let mut own = deployment("own");
+    own["apiVersion"] = json!("argoproj.io/v1alpha1");
+    own["kind"] = json!("Rollout");
+    own["spec"]["strategy"] = json!({"canary": {
+        "analysis": {"templates": [{"templateName": "errors"}]},
+        "steps": [
+            {"analysis": {"templates": [{"templateName": "errors", "clusterScope": false}]}},
+            {"experiment": {"templates": [{"name": "try", "specRef": "canary"}], "duration": "5m"}},
+        ],
+    }});
+    let plan = rendered(vec![own]);
+    let canary = &body(&plan, "Rollout", "own")["spec"]["strategy"]["canary"];
+    let analysis = json!({"analysisRunMetadata": {}, "templates": [{"templateName": "errors"}]});
+    assert_eq!(canary["analysis"], analysis);
+    assert_eq!(canary["steps"][0]["analysis"], analysis);
+    assert_eq!(canary["steps"][1]["experiment"]["analysisRunMetadata"], json!({}));
+    assert_eq!(
+        canary["steps"][1]["experiment"]["templates"][0]["metadata"],
+        json!({})
+    );
+}
+
+#[test]
+fn a_deployment_whose_pods_a_rollout_takes_over_stays_and_does_not_count() {
+    let own = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "own"},
+        "spec": {
+            "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "scaleDown": "onsuccess"},
+            "strategy": {"canary": {}},
+        },
+    });
+    let plan = rendered(vec![own, deployment("web")]);
+    assert_eq!(body(&plan, "Deployment", "web")["kind"], "Deployment");
+    assert!(plan.steps.workloads.is_empty() && plan.steps.rollouts.len() == 1);
+}
+
+#[test]
+fn lists_are_flattened_and_problems_point_into_them() {
+    let list =
+        json!({"apiVersion": "v1", "kind": "List", "items": [deployment("web"), config("a", json!({}))]});
+    assert_eq!(rendered(vec![list]).objects.len(), 2);
+    let image = "/spec/template/spec/containers/0/image";
+    let broken = with(deployment("web"), image, json!(7));
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [config("a", json!({})), broken]});
+    let error = refused(vec![list]);
+    let pointers: Vec<&str> = error
+        .problems
+        .iter()
+        .map(|problem| problem.pointer.as_str())
+        .collect();
+    assert!(
+        pointers
+            .iter()
+            .all(|pointer| pointer.starts_with("/items/1/spec/template")),
+        "{pointers:?}"
+    );
+}
+
+#[test]
+fn what_a_server_wrote_is_left_out_and_said() {
+    let mut live = config("settings", json!({"a": "1"}));
+    live["status"] = json!({"phase": "Active"});
+    live["metadata"]["uid"] = json!("1");
+    live["metadata"]["resourceVersion"] = json!("2");
+    live["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
+    live["metadata"]["creationTimestamp"] = json!(null);
+    live["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": "{}"});
+    let plan = rendered(vec![live, with(deployment("web"), "/status", json!({}))]);
+    let metadata = body(&plan, "ConfigMap", "settings")["metadata"]
+        .as_object()
+        .unwrap();
+    assert_eq!(
+        metadata.keys().collect::<Vec<_>>(),
+        ["labels", "name", "namespace"]
+    );
+    let said: Vec<&String> = plan
+        .notes
+        .iter()
+        .filter(|note| note.contains("left out"))
+        .collect();
+    assert_eq!(said.len(), 1, "an empty status says nothing: {said:?}");
+    assert!(
+        said[0].contains("status") && said[0].contains("metadata.uid"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn cluster_scoped_kinds_get_no_namespace_and_bindings_follow() {
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "web", "namespace": "wrong"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "subjects": [
+            {"kind": "ServiceAccount", "name": "web", "namespace": "old"},
+            {"kind": "ServiceAccount", "name": "elsewhere", "namespace": "old"},
+        ],
+    });
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "web", "namespace": "old"},
+    });
+    let plan = rendered(vec![role, account]);
+    let binding = body(&plan, "ClusterRoleBinding", "web");
+    assert!(binding["metadata"].get("namespace").is_none());
+    assert_eq!(binding["subjects"][0]["namespace"], "shop");
+    assert_eq!(binding["subjects"][1]["namespace"], "old");
+    let note = "the target's namespace `shop` takes the place of `old` in 1 object";
+    assert!(plan.notes.iter().any(|said| said == note), "{:?}", plan.notes);
+}
+
+#[test]
+fn only_the_targets_own_namespace_may_be_declared() {
+    let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let plan = rendered(vec![namespace("shop"), deployment("web")]);
+    assert_eq!(plan.objects[0].object().kind, "Namespace", "it comes first");
+    let error = refused(vec![namespace("other"), deployment("web")]);
+    assert_eq!(error.problems[0].code, "foreignNamespace");
+}
+
+#[test]
+fn objects_are_ordered_by_what_they_are_wherever_they_stand_in_the_file() {
+    let bodies = vec![
+        deployment("web"),
+        json!({"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "web"}}),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"clusterIP": "None"}}),
+        config("b", json!({})),
+        config("a", json!({})),
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "web"}}),
+    ];
+    let mut reversed = bodies.clone();
+    reversed.reverse();
+    let expected = [
+        "ServiceAccount shop/web",
+        "ConfigMap shop/a",
+        "ConfigMap shop/b",
+        "Service shop/web",
+        "Gateway shop/web",
+        "Rollout shop/web",
+    ];
+    assert_eq!(names(&rendered(bodies)), expected);
+    assert_eq!(names(&rendered(reversed)), expected);
+}
+
+#[test]
+fn a_problem_says_object_path_what_and_what_to_do() {
+    let replicas = with(
+        deployment("web"),
+        "/spec/strategy",
+        json!({"rollingUpdate": {"maxSurge": "a lot"}}),
+    );
+    let error = refused(vec![config("a", json!({})), replicas]);
+    assert_eq!(error.problems.len(), 1, "{:?}", error.problems);
+    let problem = &error.problems[0];
+    assert_eq!(
+        problem.pointer, "/spec/strategy/rollingUpdate/maxSurge",
+        "the place that the user wrote"
+    );
+    assert_eq!((problem.file.as_str(), problem.line), ("shop.yaml", 11));
+    let said = "shop.yaml:11:1: Deployment web: spec.strategy.rollingUpdate.maxSurge is \"a lot\", which the \
+                controller takes for 0 (a whole number such as 1 or a share such as \"25%\")";
+    assert_eq!(problem.to_string(), said);
+}
+
+#[test]
+fn a_target_without_manifests_is_refused() {
+    assert_eq!(refused(Vec::new()).problems[0].code, "noManifests");
+}
+
+#[test]
+fn names_that_cannot_be_labels_are_refused() {
+    let mut request = request(vec![deployment("web")]);
+    request.application = "my shop".to_owned();
+    let error = ArgoRenderer.render(&request).unwrap_err();
+    assert_eq!(
+        (
+            error.problems[0].code.as_str(),
+            error.problems[0].pointer.as_str()
+        ),
+        ("badName", "/application")
+    );
+}
+
+/// Values as they may stand in manifests, wrong ones among them.
+fn value() -> impl proptest::strategy::Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        "[a-z0-9.%/-]{0,8}".prop_map(Value::from),
+        Just(json!("25%")),
+        Just(json!("100m")),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        let key = prop_oneof![
+            Just("name"),
+            Just("image"),
+            Just("env"),
+            Just("steps"),
+            Just("pause"),
+            Just("setWeight"),
+            Just("resources"),
+            Just("limits"),
+            Just("cpu"),
+            Just("volumes"),
+            Just("configMap"),
+            Just("ports"),
+            Just("containerPort"),
+            Just("canary"),
+            Just("strategy"),
+            Just("items"),
+            Just("metadata"),
+        ];
+        let fields = prop::collection::vec((key, inner.clone()), 0..4).prop_map(|fields| {
+            fields
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect()
+        });
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(Value::Array),
+            fields.prop_map(Value::Object),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn hostile_manifests_never_panic_and_always_give_the_same(
+        at in prop_oneof![
+            Just(""), Just("/spec"), Just("/metadata"), Just("/spec/template"), Just("/spec/template/spec"),
+            Just("/spec/template/spec/containers"), Just("/spec/template/spec/containers/0"),
+            Just("/spec/template/spec/volumes"), Just("/spec/strategy"), Just("/spec/selector"),
+            Just("/spec/strategy/canary"), Just("/spec/strategy/canary/steps"),
+        ],
+        kind in prop_oneof![
+            Just(("apps/v1", "Deployment")), Just(("argoproj.io/v1alpha1", "Rollout")), Just(("v1", "ConfigMap")),
+            Just(("v1", "Secret")), Just(("v1", "Service")), Just(("v1", "List")),
+            Just(("argoproj.io/v1alpha1", "AnalysisTemplate")), Just(("batch/v1", "CronJob")),
+            Just(("autoscaling/v2", "HorizontalPodAutoscaler")), Just(("networking.k8s.io/v1", "Ingress")),
+        ],
+        value in value(),
+    ) {
+        let mut body = deployment("web");
+        body["spec"]["strategy"] = json!({"canary": {"steps": []}});
+        body["spec"]["template"]["spec"]["volumes"] = json!([]);
+        (body["apiVersion"], body["kind"]) = (json!(kind.0), json!(kind.1));
+        if let Some(place) = body.pointer_mut(at) {
+            *place = value;
+        }
+        let wanted = request(vec![body, laws::sample().manifests[1].body.as_ref().clone()]);
+        let once = ArgoRenderer.render(&wanted);
+        prop_assert_eq!(&once, &ArgoRenderer.render(&wanted));
+        if let Ok(plan) = once {
+            let bodies: Vec<Value> = plan.objects.iter().map(|planned| planned.body.clone()).collect();
+            let again = ArgoRenderer.render(&request(bodies.clone()));
+            let again = again.map(|plan| plan.objects.into_iter().map(|planned| planned.body).collect::<Vec<_>>());
+            prop_assert_eq!(again, Ok(bodies), "a rendered plan renders to itself");
+        }
+    }
+}
