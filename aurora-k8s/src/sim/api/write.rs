@@ -241,7 +241,11 @@ impl Write<'_> {
         );
     }
 
-    pub(super) fn store_new(&self, mut object: Value, record: impl FnOnce(&mut Value)) -> Result<Arc<Value>, ApiError> {
+    pub(super) fn store_new(
+        &self,
+        mut object: Value,
+        record: impl FnOnce(&mut Value),
+    ) -> Result<Arc<Value>, ApiError> {
         if self.splits()
             && let Some(map) = object.as_object_mut()
         {
@@ -310,7 +314,10 @@ impl Write<'_> {
     }
 
     /// Repeats what lost against another writer; a client that named a version is told instead.
-    pub(super) fn repeat(&self, mut attempt: impl FnMut() -> Result<Written, ApiError>) -> Result<Written, ApiError> {
+    pub(super) fn repeat(
+        &self,
+        mut attempt: impl FnMut() -> Result<Written, ApiError>,
+    ) -> Result<Written, ApiError> {
         let mut result = attempt();
         for _ in 1..ATTEMPTS {
             match &result {
