@@ -154,7 +154,7 @@ impl Work<'_> {
             let entry = stored.set.entry(&object);
             if let Some(live) = &live
                 && !is_ours(entry, live)
-                && !(planned.adopt && !runs_pods(&object))
+                && (!planned.adopt || runs_pods(&object))
             {
                 return Err(foreign(&object, live));
             }
