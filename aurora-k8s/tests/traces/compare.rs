@@ -135,6 +135,23 @@ impl World {
                 live["pauseConditions"]
             ));
         }
+        for (kind, seen) in self.recording.conditions_before(next, of) {
+            let held = live["conditions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|it| it["type"] == kind);
+            // One that went, or that came only with the act, is not mentioned.
+            let equal = |held: &Value| {
+                seen.iter()
+                    .any(|(status, reason)| held["status"] == *status && held["reason"] == *reason)
+            };
+            if held.is_some_and(|held| !equal(held)) {
+                return Err(format!(
+                    "{place}: condition {kind} is {held:?}, recorded {seen:?}"
+                ));
+            }
+        }
         let ours = self.sets(of);
         let ready: i64 = ours.values().map(|(_, _, ready)| ready).sum();
         if ready != live["readyReplicas"].as_i64().unwrap_or(0) {

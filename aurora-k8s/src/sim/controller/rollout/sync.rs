@@ -156,7 +156,7 @@ impl<'a> Sync<'a> {
             let message = conditions::RETRY_MESSAGE;
             changed |= conditions::set(&mut after, now, "Progressing", "Unknown", "RolloutRetry", message);
         }
-        if is_paused != before.condition_is("Paused", "True") {
+        if !aborted && is_paused != before.condition_is("Paused", "True") {
             let value = if is_paused { "True" } else { "False" };
             let message = conditions::PAUSED_MESSAGE;
             changed |= conditions::set(&mut after, now, "Paused", value, "RolloutPaused", message);
