@@ -265,13 +265,16 @@ mod tests {
             .collect();
         for line in SOURCE.lines() {
             let line = line.split('#').next().unwrap();
-            let Some((_, ty)) = line.split_once(':') else {
+            let Some((_, ty)) = line
+                .split_once(':')
+                .filter(|_| !line.contains('{') || line.contains('}'))
+            else {
                 continue;
             };
             let name: String = ty.chars().filter(|at| at.is_alphanumeric()).collect();
             if name.starts_with(char::is_uppercase) {
                 let name = ty.trim().trim_start_matches(['!', '[', '{']);
-                let name = name.split([']', '}', ' ']).next().unwrap();
+                let name = name.split([']', '}']).next().unwrap();
                 assert!(
                     known.iter().any(|block| block == name),
                     "`{name}` is not declared"
