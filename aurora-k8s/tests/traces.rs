@@ -4,10 +4,19 @@
 //! goes through has to equal the recording: phase and step with repeats folded, and where it settles also
 //! message, counters and pods per ReplicaSet, hashes equal up to one renaming. Timing is left aside.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a replay reports by panicking when its fixtures are wrong"
+)]
+
+#[path = "traces/compare.rs"]
+mod compare;
 #[path = "traces/drivers.rs"]
 mod drivers;
 #[path = "traces/executor.rs"]
 mod executor;
+#[path = "traces/objects.rs"]
+mod objects;
 #[path = "traces/recording.rs"]
 mod recording;
 #[path = "traces/world.rs"]

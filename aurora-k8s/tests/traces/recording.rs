@@ -1,6 +1,9 @@
 //! Reading recordings: what was done, and what was seen.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde_json::Value;
 
@@ -79,6 +82,10 @@ pub(crate) struct Recording {
     pub(crate) name: String,
     pub(crate) lines: Vec<Line>,
     pub(crate) manifests: Vec<Value>,
+    /// Reason and message of the events on Rollouts.
+    pub(crate) events: BTreeSet<(String, String)>,
+    /// How often they were recorded altogether.
+    pub(crate) event_count: u64,
     /// Hashes per Rollout in the order in which their ReplicaSets appeared.
     pub(crate) hashes: BTreeMap<String, Vec<String>>,
 }
@@ -98,12 +105,15 @@ impl Recording {
         let mut recording = Self {
             name: name.to_owned(),
             lines: Vec::new(),
+            events: BTreeSet::new(),
+            event_count: 0,
             manifests,
             hashes: BTreeMap::new(),
         };
         for line in text.lines() {
             recording.add(&serde_json::from_str(line).unwrap());
         }
+        recording.forget_foreign_sets();
         recording.put_acts_before_what_they_caused();
         recording
     }
@@ -120,7 +130,8 @@ impl Recording {
             } else {
                 Some("web".to_owned())
             };
-            let controller = text.starts_with("stop controller") || text.starts_with("controller started");
+            let silent = ["stop controller", "controller started", "both: "];
+            let controller = silent.iter().any(|start| text.starts_with(start));
             if line["http"].is_u64() || controller || self.is_of_an_executor() {
                 self.lines.push(Line::Act(Act {
                     text: text.to_owned(),
@@ -128,6 +139,12 @@ impl Recording {
                     on,
                 }));
             }
+            return;
+        }
+        if line["event"]["kind"] == "Rollout" {
+            let text = |field: &str| line["event"][field].as_str().unwrap().to_owned();
+            self.event_count += line["event"]["count"].as_u64().unwrap();
+            self.events.insert((text("reason"), text("message")));
             return;
         }
         let rollout = line["rollout"].as_str().unwrap_or("web").to_owned();
@@ -157,6 +174,19 @@ impl Recording {
         if !known.iter().any(|it| it == hash) {
             known.push(hash.to_owned());
         }
+    }
+
+    /// Leaves out ReplicaSets that never were a Rollout's own, such as those of a Deployment beside it.
+    fn forget_foreign_sets(&mut self) {
+        let own = |of: &str, hash: &str| {
+            let mut statuses = self.lines.iter().filter_map(|line| line.status_of(of));
+            statuses.any(|(_, status)| status["currentPodHash"] == hash)
+        };
+        let mut hashes = self.hashes.clone();
+        for (of, known) in &mut hashes {
+            known.retain(|hash| own(of, hash));
+        }
+        self.hashes = hashes;
     }
 
     /// An act is written down when its answer is there, which may be after the watch told of its effect; and

@@ -39,7 +39,7 @@ const BACK_OFF_LONGEST: Duration = Duration::from_secs(30);
 const CONFIGURATION: Duration = Duration::from_millis(500);
 
 /// The kubelet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Kubelet;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

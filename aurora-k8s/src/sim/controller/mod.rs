@@ -20,6 +20,8 @@ mod queue;
 mod replica_set;
 mod rollout;
 mod stateful_set;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -115,7 +117,7 @@ impl Controllers {
                 replica_set::ReplicaSets::new(self.behaviour.clone()),
                 &stop,
             ),
-            worker(kubelet, kubelet::Kubelet::default(), &stop),
+            worker(kubelet, kubelet::Kubelet, &stop),
             worker(objects, deployment::Deployments, &stop),
             worker(objects, stateful_set::StatefulSets, &stop),
             worker(objects, daemon_set::DaemonSets, &stop),

@@ -3,7 +3,9 @@
 mod defaults;
 mod error;
 mod history;
+mod rules;
 mod snapshot;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -15,11 +17,17 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
-use self::history::History;
+use self::{
+    history::History,
+    rules::{
+        add_finalizer, awaits_kubelet, body_differs, has_content, has_finalizers, is_deleting, keep_assigned,
+        pod_grace, set_or_remove,
+    },
+    state::{State, key},
+};
 use super::{
     fields::{Manager, Ty, record_update},
     resource::{self, RESOURCES, Resource},
@@ -90,18 +98,6 @@ pub struct Objects {
     clock: Clock,
     writer: Option<&'static str>,
 }
-
-#[derive(Clone)]
-struct State {
-    version: u64,
-    named: u64,
-    objects: BTreeMap<Key, Arc<Value>>,
-    dynamic: Vec<Arc<Resource>>,
-    history: History,
-}
-
-/// Group and plural, so that all versions of a kind share their objects; then namespace, then name.
-type Key = (String, String, String);
 
 impl Objects {
     /// An empty cluster that has only the namespaces `default` and `kube-system`.
@@ -485,137 +481,6 @@ impl fmt::Debug for Objects {
     }
 }
 
-impl State {
-    fn live(
-        &self,
-        resource: &Resource,
-        namespace: &str,
-        name: &str,
-        expected: Option<u64>,
-    ) -> Result<(Key, Arc<Value>), ObjectError> {
-        let key = key(resource, namespace, name);
-        let Some(live) = self.objects.get(&key).cloned() else {
-            return Err(ObjectError::NotFound {
-                resource: resource.qualified(),
-                name: name.to_owned(),
-            });
-        };
-        if expected.is_some_and(|expected| version_of(&live) != expected) {
-            return Err(ObjectError::Conflict {
-                resource: resource.qualified(),
-                name: name.to_owned(),
-                reason: "the object has been modified; please apply your changes to the latest version and try again"
-                    .to_owned(),
-            });
-        }
-        Ok((key, live))
-    }
-
-    fn namespace_for(&self, resource: &Resource, value: &Value) -> Result<String, ObjectError> {
-        if !resource.namespaced {
-            return Ok(String::new());
-        }
-        let name = value["metadata"]["name"].as_str().unwrap_or_default();
-        let Some(namespace) = value["metadata"]["namespace"]
-            .as_str()
-            .filter(|it| !it.is_empty())
-        else {
-            return Err(ObjectError::invalid(
-                resource,
-                name,
-                "metadata.namespace",
-                "Required value",
-            ));
-        };
-        let Some(home) = self.objects.get(&key(&resource::NAMESPACES, "", namespace)) else {
-            return Err(ObjectError::NotFound {
-                resource: "namespaces".into(),
-                name: namespace.to_owned(),
-            });
-        };
-        if is_deleting(home) {
-            return Err(ObjectError::NamespaceTerminating {
-                resource: resource.qualified(),
-                name: name.to_owned(),
-                namespace: namespace.to_owned(),
-            });
-        }
-        Ok(namespace.to_owned())
-    }
-
-    fn name_for(&mut self, resource: &Resource, value: &Value) -> Result<String, ObjectError> {
-        if let Some(name) = value["metadata"]["name"].as_str().filter(|name| !name.is_empty()) {
-            return Ok(name.to_owned());
-        }
-        let Some(prefix) = value["metadata"]["generateName"]
-            .as_str()
-            .filter(|name| !name.is_empty())
-        else {
-            return Err(ObjectError::invalid(
-                resource,
-                "",
-                "metadata.name",
-                "Required value: name or generateName is required",
-            ));
-        };
-        self.named += 1;
-        Ok(format!("{prefix}{}", suffix(self.named)))
-    }
-
-    fn put(&mut self, resource: &Resource, key: Key, mut value: Value, kind: WatchKind) -> Arc<Value> {
-        self.version += 1;
-        value["metadata"]["resourceVersion"] = self.version.to_string().into();
-        let stored = Arc::new(value);
-        let previous = self.objects.insert(key, Arc::clone(&stored));
-        self.record(resource, kind, &stored, previous);
-        stored
-    }
-
-    fn remove(&mut self, resource: &Resource, key: &Key, mut value: Value) -> Arc<Value> {
-        self.version += 1;
-        value["metadata"]["resourceVersion"] = self.version.to_string().into();
-        let removed = Arc::new(value);
-        let previous = self.objects.remove(key);
-        self.record(resource, WatchKind::Deleted, &removed, previous);
-        removed
-    }
-
-    fn record(
-        &mut self,
-        resource: &Resource,
-        kind: WatchKind,
-        object: &Arc<Value>,
-        previous: Option<Arc<Value>>,
-    ) {
-        if resource == &resource::CUSTOM_RESOURCE_DEFINITIONS {
-            self.rebuild_dynamic();
-        }
-        self.history.push(WatchEvent {
-            rv: self.version,
-            kind,
-            resource: Arc::new(resource.clone()),
-            object: Arc::clone(object),
-            previous,
-        });
-    }
-
-    fn rebuild_dynamic(&mut self) {
-        let definitions = resource::CUSTOM_RESOURCE_DEFINITIONS.qualified();
-        self.dynamic = self
-            .objects
-            .iter()
-            .filter(|((kind, _, _), _)| *kind == definitions)
-            .flat_map(|(_, definition)| Resource::of_definition(definition))
-            .filter(|added| {
-                !RESOURCES
-                    .iter()
-                    .any(|fixed| fixed.group == added.group && fixed.plural == added.plural)
-            })
-            .map(Arc::new)
-            .collect();
-    }
-}
-
 /// The resourceVersion of an object; 0 when it has none.
 #[must_use]
 pub fn version_of(object: &Value) -> u64 {
@@ -631,101 +496,4 @@ pub fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second())
         .unwrap_or(time)
         .to_string()
-}
-
-fn key(resource: &Resource, namespace: &str, name: &str) -> Key {
-    let namespace = if resource.namespaced { namespace } else { "" };
-    (resource.qualified(), namespace.to_owned(), name.to_owned())
-}
-
-fn is_deleting(object: &Value) -> bool {
-    object["metadata"]["deletionTimestamp"].is_string()
-}
-
-fn has_finalizers(object: &Value) -> bool {
-    object["metadata"]["finalizers"]
-        .as_array()
-        .is_some_and(|names| !names.is_empty())
-}
-
-/// Whether a namespace may still have content: its own finalizer says so.
-fn has_content(resource: &Resource, object: &Value) -> bool {
-    resource == &resource::NAMESPACES && object["spec"]["finalizers"][0].is_string()
-}
-
-/// Whether a kubelet has to confirm that the pod stopped.
-fn awaits_kubelet(resource: &Resource, object: &Value) -> bool {
-    resource == &resource::PODS
-        && object["spec"]["nodeName"].is_string()
-        && !matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
-}
-
-fn pod_grace(object: &Value) -> Option<u64> {
-    object["spec"]["terminationGracePeriodSeconds"].as_u64()
-}
-
-fn add_finalizer(object: &mut Value, propagation: Propagation) {
-    let finalizer = match propagation {
-        Propagation::Background => return,
-        Propagation::Foreground => "foregroundDeletion",
-        Propagation::Orphan => "orphan",
-    };
-    let finalizers = &mut object["metadata"]["finalizers"];
-    match finalizers.as_array_mut() {
-        Some(names) if names.iter().any(|name| name == finalizer) => {}
-        Some(names) => names.push(finalizer.into()),
-        None => *finalizers = json!([finalizer]),
-    }
-}
-
-fn keep_assigned(resource: &Resource, value: &mut Value, live: &Value) {
-    value["apiVersion"] = live["apiVersion"].clone();
-    value["kind"] = resource.kind.as_ref().into();
-    if !value["metadata"].is_object() {
-        value["metadata"] = json!({});
-    }
-    for field in [
-        "name",
-        "namespace",
-        "uid",
-        "creationTimestamp",
-        "resourceVersion",
-        "generation",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ] {
-        set_or_remove(&mut value["metadata"], field, live["metadata"].get(field));
-    }
-}
-
-fn set_or_remove(object: &mut Value, field: &str, value: Option<&Value>) {
-    let Some(members) = object.as_object_mut() else {
-        return;
-    };
-    match value {
-        Some(value) => members.insert(field.to_owned(), value.clone()),
-        None => members.remove(field),
-    };
-}
-
-fn body_differs(before: &Value, after: &Value) -> bool {
-    let body = |object: &Value| -> BTreeMap<String, Value> {
-        let members = object.as_object().into_iter().flatten();
-        members
-            .filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status" | "apiVersion" | "kind"))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
-    };
-    body(before) != body(after)
-}
-
-/// Five letters of the alphabet that Kubernetes takes for generated names, spread by a hash.
-fn suffix(number: u64) -> String {
-    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let digest = Sha256::digest(number.to_be_bytes());
-    digest
-        .iter()
-        .take(5)
-        .map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]))
-        .collect()
 }

@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{History, Key, Objects, RestoreError, key, version_of};
+use super::{
+    Objects, RestoreError,
+    history::History,
+    state::{Key, key},
+    version_of,
+};
 
 /// Format of snapshots; another one is refused.
 const FORMAT: u64 = 1;

@@ -60,8 +60,8 @@ pub(super) fn remove(status: &mut Status, kind: &str) {
 pub(super) struct Findings {
     /// `Completed` became false: an update began.
     pub(super) update_started: bool,
-    /// The condition of an abort was set, with this message.
-    pub(super) aborted: Option<String>,
+    /// The condition of an abort was set; what is told about it.
+    pub(super) aborted: Vec<String>,
 }
 
 /// Everything that the conditions are computed from.
@@ -121,7 +121,7 @@ pub(super) fn calculate(facts: &Facts<'_>, status: &mut Status, pausing: &mut Pa
     if is_aborted {
         let message = format!("Rollout aborted update to revision {}", facts.revision);
         if set(status, now, "Progressing", "False", "RolloutAborted", &message) {
-            findings.aborted = Some(message);
+            findings.aborted.push(message);
         }
     }
     let became_unhealthy = !is_paused && was_healthy && !healthy && complete;
@@ -232,9 +232,10 @@ fn progress(
         }
         if spec.progress_deadline_abort {
             pausing.add_abort = true;
+            findings.aborted.push(message.clone());
             let message = format!("Rollout aborted update to revision {}: {message}", facts.revision);
             set(status, now, "Progressing", "False", "RolloutAborted", &message);
-            findings.aborted = Some(message);
+            findings.aborted.push(message);
         } else {
             set(
                 status,
