@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod agent;
+mod announce;
 pub mod authz;
 pub mod backoff;
 pub mod command;

@@ -53,7 +53,9 @@ impl Reporter {
             key: key.clone(),
             value: value.clone(),
         });
-        std::iter::once(Inventory::Begin { generation }).chain(all).collect()
+        std::iter::once(Inventory::Begin { generation })
+            .chain(all)
+            .collect()
     }
 
     fn deltas(
@@ -61,7 +63,10 @@ impl Reporter {
         told: &BTreeMap<String, InventoryItem>,
         items: &BTreeMap<String, InventoryItem>,
     ) -> Option<Vec<Inventory>> {
-        let gone = told.keys().filter(|key| !items.contains_key(*key)).map(|key| (key, None));
+        let gone = told
+            .keys()
+            .filter(|key| !items.contains_key(*key))
+            .map(|key| (key, None));
         let changed = items
             .iter()
             .filter(|(key, item)| told.get(*key) != Some(*item))
@@ -93,7 +98,10 @@ mod tests {
             name: (*name).into(),
             facts: BTreeMap::new(),
         };
-        names.iter().map(|name| ((*name).to_owned(), item(name))).collect()
+        names
+            .iter()
+            .map(|name| ((*name).to_owned(), item(name)))
+            .collect()
     }
 
     #[test]

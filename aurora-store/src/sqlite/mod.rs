@@ -44,11 +44,12 @@ pub struct SqliteStore {
     inner: Arc<Inner>,
 }
 
-/// Fields are dropped in order: first the threads with their connections, the lock last.
+/// Fields are dropped in order: the writer's connection after the readers', since the last one to close
+/// brings the log into the file; the lock last.
 #[derive(Debug)]
 struct Inner {
-    writer: Writer,
     readers: Readers,
+    writer: Writer,
     written: Arc<watch::Sender<u64>>,
     clock: Arc<dyn Clock>,
     _lock: LockFile,

@@ -307,4 +307,54 @@ mod tests {
         rollout_spec(&mut spec);
         assert_eq!(spec["template"]["spec"]["containers"][0]["resources"], json!({}));
     }
+
+    #[cfg(feature = "render")]
+    #[test]
+    fn a_rendered_rollout_stays_as_it_is() {
+        use aurora_core::manifest::{Manifest, Origin};
+        use aurora_core::port::renderer::{ManifestRenderer as _, laws};
+
+        let mut request = laws::sample();
+        request.manifests.push(Manifest::new(
+            json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "full"},
+                "spec": {
+                    "replicas": 0, "minReadySeconds": 0, "paused": false, "revisionHistoryLimit": 0,
+                    "selector": {"matchLabels": {"app": "full"}},
+                    "strategy": {"rollingUpdate": {"maxUnavailable": 0}},
+                    "template": {
+                        "metadata": {"labels": {"app": "full"}, "annotations": {}},
+                        "spec": {
+                            "hostNetwork": false, "nodeSelector": {}, "terminationGracePeriodSeconds": 0,
+                            "automountServiceAccountToken": false, "securityContext": {}, "serviceAccountName": "",
+                            "containers": [{
+                                "name": "full", "image": "ok:1", "command": [], "env": [{"name": "A", "value": ""}],
+                                "ports": [{"containerPort": 80, "hostPort": 0}],
+                                "livenessProbe": {"tcpSocket": {"port": 80}, "initialDelaySeconds": 0},
+                                "resources": {"limits": {"cpu": "1000m", "memory": "1024Mi"}, "requests": {"cpu": 0.5}},
+                                "securityContext": {"privileged": false, "runAsUser": 0},
+                                "volumeMounts": [{"name": "tmp", "mountPath": "/tmp", "readOnly": false}],
+                            }],
+                            "initContainers": [{"name": "init", "image": "ok:1"}],
+                            "tolerations": [{"key": "a", "value": "", "tolerationSeconds": 0}],
+                            "volumes": [{"name": "tmp", "emptyDir": {"medium": "", "sizeLimit": "0.5Gi"}}],
+                        },
+                    },
+                },
+            }),
+            Origin::default(),
+        ));
+        let plan = crate::render::ArgoRenderer.render(&request).unwrap();
+        let rollouts = plan
+            .objects
+            .iter()
+            .filter(|planned| planned.object().kind == "Rollout");
+        let specs: Vec<_> = rollouts.map(|planned| planned.body["spec"].clone()).collect();
+        assert_eq!(specs.len(), 3);
+        for spec in specs {
+            let mut written_back = spec.clone();
+            rollout_spec(&mut written_back);
+            assert_eq!(written_back, spec);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::{
     visible,
 };
 use crate::error::ErrorKind;
-use crate::port::store::limits::{MAX_BLOB_BYTES, MAX_NAME_BYTES, MAX_VALUE_BYTES};
+use crate::port::store::limits::{MAX_BLOB_BYTES, MAX_NAME_BYTES, MAX_VALUE_BYTES, SEALING_BYTES};
 use crate::port::store::{Batch, Precondition, RecordKey, Scan, Scope};
 
 /// A batch that is refused changes nothing: no stream, record, timer or feed number.
@@ -130,7 +130,10 @@ pub async fn a_crowded_race_has_one_winner(bench: &StoreBench) {
 /// A value or blob over its limit is `Invalid`; one at the limit is kept.
 pub async fn a_large_value_is_invalid(bench: &StoreBench) {
     let store = bench.open().await;
-    for (size, fits) in [(MAX_VALUE_BYTES, true), (MAX_VALUE_BYTES + 1, false)] {
+    for (size, fits) in [
+        (MAX_VALUE_BYTES, true),
+        (MAX_VALUE_BYTES + SEALING_BYTES + 1, false),
+    ] {
         let mut record = batch();
         record.puts.push((key("large"), vec![7; size].into()));
         let mut event = batch();
@@ -144,7 +147,7 @@ pub async fn a_large_value_is_invalid(bench: &StoreBench) {
         }
     }
     let error = store
-        .put_blob(&ours(), vec![7; MAX_BLOB_BYTES + 1].into())
+        .put_blob(&ours(), vec![7; MAX_BLOB_BYTES + SEALING_BYTES + 1].into())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);

@@ -1,0 +1,264 @@
+//! Deployments become Rollouts in place, and what scales them follows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aurora_core::plan::STRATEGY_ANNOTATION;
+use aurora_core::port::renderer::RenderRequest;
+use aurora_core::strategy::{Canary, Step, Strategy};
+use serde_json::{Map, Value, json};
+
+use super::draft::{Draft, map_at};
+use super::kinds;
+use super::node::Node;
+use super::report::Report;
+use crate::argo;
+
+/// Converts every Deployment that is not opted out, and gives autoscaled workloads no replicas.
+///
+/// Returns the names of the Rollouts that were made.
+pub(super) fn workloads(
+    request: &RenderRequest,
+    drafts: &mut [Draft],
+    report: &mut Report,
+) -> BTreeSet<String> {
+    let scaled = scaled(drafts, report);
+    let referenced = taken_over(drafts);
+    let mut made = BTreeSet::new();
+    for draft in drafts.iter_mut() {
+        let object = draft.object();
+        if kinds::is_deployment(&object) {
+            if referenced.contains(&object.name) {
+                report.note(
+                    &draft.place,
+                    "stays as it is: a Rollout of the plan takes its pods from it",
+                );
+            } else if stays(draft, report) {
+                let what = "is opted out: it is applied as it is, ungated, and only its readiness counts";
+                report.note(&draft.place, what);
+            } else if let Some(canary) = canary(request, draft, report) {
+                to_rollout(draft, canary, report);
+                made.insert(object.name.clone());
+            }
+        }
+        let is_scaled = |kind: &str| scaled.contains(&(kind.to_owned(), object.name.clone()));
+        let as_rollout = kinds::is_rollout(&draft.object()) && is_scaled(argo::ROLLOUT);
+        if is_scaled(&object.kind) || as_rollout {
+            release_replicas(draft, report);
+        }
+    }
+    for draft in drafts.iter_mut() {
+        retarget(draft, &made, report);
+    }
+    say_who_meets(drafts, &made, report);
+    made
+}
+
+/// What the autoscalers of the plan scale, by kind and name.
+fn scaled(drafts: &[Draft], report: &mut Report) -> BTreeSet<(String, String)> {
+    let mut first: BTreeMap<(String, String), String> = BTreeMap::new();
+    for draft in drafts.iter().filter(|draft| is_autoscaler(draft)) {
+        let reference = Node::root(&draft.body).path(&["spec", "scaleTargetRef"]);
+        let (Some(kind), Some(name)) = (reference.name("kind"), reference.name("name")) else {
+            let hint = "name what it scales: apiVersion, kind and name";
+            report.error(&draft.place, "missing", &reference.pointer, "is incomplete", hint);
+            continue;
+        };
+        let target = (kind.to_owned(), name.to_owned());
+        if let Some(other) = first.get(&target) {
+            let what = format!("scales {kind} {name}, as {other} does");
+            let hint = "one autoscaler for one workload: two of them fight";
+            report.error(&draft.place, "twoAutoscalers", &reference.pointer, &what, hint);
+        }
+        first.entry(target).or_insert_with(|| draft.place.named.clone());
+    }
+    first.into_keys().collect()
+}
+
+fn is_autoscaler(draft: &Draft) -> bool {
+    let object = draft.object();
+    object.group == "autoscaling" && object.kind == "HorizontalPodAutoscaler"
+}
+
+/// Deployments whose pods a user's own Rollout takes over.
+pub(super) fn taken_over(drafts: &[Draft]) -> BTreeSet<String> {
+    let rollouts = drafts.iter().filter(|draft| kinds::is_rollout(&draft.object()));
+    rollouts
+        .filter_map(|draft| {
+            let reference = draft.body.pointer("/spec/workloadRef")?;
+            let is_deployment = reference.get("kind").and_then(Value::as_str) == Some("Deployment");
+            let name = reference.get("name").and_then(Value::as_str)?;
+            is_deployment.then(|| name.to_owned())
+        })
+        .collect()
+}
+
+fn stays(draft: &Draft, report: &mut Report) -> bool {
+    match draft.annotation(STRATEGY_ANNOTATION) {
+        None => false,
+        Some("none") => true,
+        Some(other) => {
+            let pointer = format!("/metadata/annotations/{}", STRATEGY_ANNOTATION.replace('/', "~1"));
+            let what = format!("is `{other}`");
+            let hint = "write `none` to keep the Deployment as it is, or leave the annotation out";
+            report.error(&draft.place, "badValue", &pointer, &what, hint);
+            true
+        }
+    }
+}
+
+fn canary<'a>(request: &'a RenderRequest, draft: &Draft, report: &mut Report) -> Option<&'a Canary> {
+    match &request.strategy {
+        Some(Strategy::Canary(canary)) => Some(canary),
+        None => {
+            let what = format!(
+                "is a Deployment, and target `{}` names no strategy",
+                request.target
+            );
+            let hint = format!(
+                "set `targets.{}.strategy`, or annotate the Deployment with {STRATEGY_ANNOTATION}: none",
+                request.target
+            );
+            report.error(&draft.place, "noStrategy", "", &what, &hint);
+            None
+        }
+    }
+}
+
+fn to_rollout(draft: &mut Draft, canary: &Canary, report: &mut Report) {
+    let surge = rolling_share(draft, "maxSurge");
+    let unavailable = rolling_share(draft, "maxUnavailable");
+    refuse_other_strategies(draft, report);
+    let spec = map_at(&mut draft.body, &["spec"]);
+    spec.retain(|_, value| !value.is_null());
+    let mut rendered = json!({"maxSurge": surge, "maxUnavailable": unavailable});
+    if !canary.steps.is_empty() {
+        rendered["steps"] = canary.steps.iter().map(rendered_step).collect();
+    }
+    spec.insert("strategy".to_owned(), json!({"canary": rendered}));
+    spec.entry("replicas").or_insert_with(|| json!(1));
+    spec.entry("revisionHistoryLimit")
+        .or_insert_with(|| json!(argo::DEFAULT_REVISION_HISTORY));
+    let deadline = progress_deadline(spec);
+    spec.entry("progressDeadlineSeconds").or_insert(deadline);
+    if let Some(body) = draft.body.as_object_mut() {
+        body.insert("apiVersion".to_owned(), json!(argo::API_VERSION));
+        body.insert("kind".to_owned(), json!(argo::ROLLOUT));
+    }
+    draft.place.converted = true;
+}
+
+fn rolling_share(draft: &Draft, key: &str) -> Value {
+    let written = draft.body.pointer(&format!("/spec/strategy/rollingUpdate/{key}"));
+    written
+        .filter(|value| !value.is_null())
+        .cloned()
+        .unwrap_or_else(|| json!(argo::DEFAULT_ROLLING_SHARE))
+}
+
+fn refuse_other_strategies(draft: &Draft, report: &mut Report) {
+    let strategy = Node::root(&draft.body).path(&["spec", "strategy"]);
+    match strategy.get("type").map(|node| node.value.as_str()) {
+        None | Some(Some("RollingUpdate")) => {}
+        Some(Some("Recreate")) => {
+            let what = "is Recreate: old and new pods would never run side by side, so there are no weights";
+            let hint = format!(
+                "annotate the Deployment with {STRATEGY_ANNOTATION}: none to apply it as it is, or use RollingUpdate"
+            );
+            report.error(
+                &draft.place,
+                "recreate",
+                &strategy.pointer_of("type"),
+                what,
+                &hint,
+            );
+        }
+        Some(_) => {
+            let hint = "RollingUpdate, or leave it out";
+            report.error(
+                &draft.place,
+                "badValue",
+                &strategy.pointer_of("type"),
+                "is not known",
+                hint,
+            );
+        }
+    }
+    for (key, node) in strategy.entries() {
+        if !matches!(key, "rollingUpdate" | "type") {
+            let what = "is not a field of a Deployment's strategy";
+            report.error(
+                &draft.place,
+                "unknownKey",
+                &node.pointer,
+                what,
+                "type and rollingUpdate are",
+            );
+        }
+    }
+}
+
+fn rendered_step(step: &Step) -> Value {
+    match step {
+        Step::Pause(_) => json!({"pause": {}}),
+        Step::SetWeight(weight) => json!({"setWeight": weight}),
+    }
+}
+
+/// The default, or as much more than the time a pod must stay ready as the default is.
+fn progress_deadline(spec: &Map<String, Value>) -> Value {
+    let ready = spec.get("minReadySeconds").and_then(Value::as_i64).unwrap_or(0);
+    let deadline = argo::DEFAULT_PROGRESS_DEADLINE;
+    json!(if ready < deadline {
+        deadline
+    } else {
+        ready.saturating_add(deadline)
+    })
+}
+
+/// The count belongs to the autoscaler: who does not send it does not own it.
+fn release_replicas(draft: &mut Draft, report: &mut Report) {
+    let written = map_at(&mut draft.body, &["spec"]).remove("replicas");
+    if written.is_some_and(|replicas| replicas.as_i64().is_some_and(|replicas| replicas > 1)) {
+        report.note(
+            &draft.place,
+            "its replicas are left to the autoscaler of the plan",
+        );
+    }
+}
+
+fn retarget(draft: &mut Draft, made: &BTreeSet<String>, report: &mut Report) {
+    if !is_autoscaler(draft) {
+        return;
+    }
+    let reference = Node::root(&draft.body).path(&["spec", "scaleTargetRef"]);
+    let version = reference.text("apiVersion").unwrap_or("apps/v1");
+    let is_ours = reference.name("name").is_some_and(|name| made.contains(name));
+    if !is_ours || reference.text("kind") != Some("Deployment") || !version.starts_with("apps/") {
+        return;
+    }
+    let reference = map_at(&mut draft.body, &["spec", "scaleTargetRef"]);
+    reference.insert("apiVersion".to_owned(), json!(argo::API_VERSION));
+    reference.insert("kind".to_owned(), json!(argo::ROLLOUT));
+    report.note(
+        &draft.place,
+        "scales the Rollout that takes the Deployment's place",
+    );
+}
+
+/// Other objects may name a Deployment that is now a Rollout: only their owner knows what to do.
+fn say_who_meets(drafts: &[Draft], made: &BTreeSet<String>, report: &mut Report) {
+    for draft in drafts.iter().filter(|draft| !is_autoscaler(draft)) {
+        for key in ["scaleTargetRef", "targetRef"] {
+            let reference = Node::root(&draft.body).path(&["spec", key]);
+            let kind = reference.text("kind").unwrap_or("Deployment");
+            if let Some(name) = reference.name("name").filter(|name| made.contains(*name))
+                && kind == "Deployment"
+            {
+                report.note(
+                    &draft.place,
+                    &format!("spec.{key} names the Deployment {name}, which is now a Rollout of that name"),
+                );
+            }
+        }
+    }
+}
