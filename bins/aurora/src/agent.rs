@@ -8,8 +8,8 @@ use aurora_auth::token_source::ClientCredentials;
 use aurora_core::account::AgentName;
 use aurora_core::agent::Agent;
 use aurora_k8s::execute::{AgentPolicy, KubeExecutor};
-use aurora_transport::grpc::GrpcConnector;
-use aurora_transport::http::{EgressRules, ReqwestCaller, Roots};
+use aurora_transport::grpc::{GrpcConnector, Trust};
+use aurora_transport::http::{ReqwestCaller, Roots};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ use crate::cli::{AgentRunArgs, Output};
 use crate::cluster::Cluster;
 use crate::context::{self, Context};
 use crate::exit::Exit;
-use crate::print;
+use crate::{online, print};
 
 /// An agent that is ready to run.
 pub fn agent(name: AgentName, context: &Context, client: kube::Client, policy: AgentPolicy) -> Result<Agent> {
@@ -27,10 +27,10 @@ pub fn agent(name: AgentName, context: &Context, client: kube::Client, policy: A
     } else {
         Roots::Only(context.certificate_authority.clone().into())
     };
-    let http = ReqwestCaller::new(EgressRules::public_only().with_loopback(), roots)?;
+    let http = ReqwestCaller::new(online::anywhere()?, roots)?;
     let endpoint = format!("{}/oauth/token", context.issuer);
     let tokens = ClientCredentials::new(Arc::new(http), endpoint, &context.client_id, context.secret())?;
-    let connector = GrpcConnector::new(&context.server, Some(context.certificate_authority.as_bytes()))?;
+    let connector = GrpcConnector::new(&context.server, Trust::pem(context.certificate_authority.clone()))?;
     Ok(Agent::new(name, connector, tokens, executor).with_software(concat!("aurora/", env!("CARGO_PKG_VERSION"))))
 }
 

@@ -21,7 +21,10 @@ use aurora_k8s::render::ArgoRenderer;
 use aurora_store::sealed::SealedStore;
 use aurora_store::sqlite::SqliteStore;
 use aurora_transport::grpc::GrpcListener;
-use aurora_transport::rest::RestApi;
+use aurora_transport::rest::Api;
+use axum::Router;
+use axum::extract::Request;
+use tower::ServiceExt as _;
 
 use super::state::State;
 use crate::context::Context;
@@ -60,18 +63,18 @@ impl Services {
         let verifier = Arc::new(JwtVerifier::new(policy, Arc::new(issuer.keys())).with_memory(REMEMBERED_TOKENS));
 
         let hub = Hub::new(clock).with_verifier(Arc::clone(&verifier));
-        let (listener, sessions) = GrpcListener::new(Arc::clone(&verifier), hub.clone(), clock);
+        let listener = GrpcListener::new(Arc::clone(&verifier), clock, hub.clone());
+        let sessions = listener.routes().into_axum_router();
         let control = ControlPlane::new(pipelines, hub.clone(), ArgoRenderer, clock);
-        let rest = RestApi::new(control.clone(), verifier, clock);
-
         let tasks = Tasks::new();
+        let rest = Api::new(control.clone(), verifier, clock).with_stop(tasks.stop_token());
         tasks.spawn(|stop| async move {
             let _ = hub.run(listener, stop).await;
         });
         tasks.spawn(|stop| async move {
             let _ = control.run(stop).await;
         });
-        let router = rest.router().merge(issuer.router()).merge(sessions);
+        let router = by_path(rest.router(), issuer.router(), sessions);
         tasks.spawn(|stop| async move {
             let _ = server.serve(router, stop, GRACE).await;
         });
@@ -120,4 +123,19 @@ impl Services {
 async fn open(state: &State, name: &str) -> Result<SharedStore> {
     let store = SqliteStore::open(state.path(name), Arc::new(SystemClock)).await?;
     Ok(Arc::new(SealedStore::new(store, state.master_keys()?)))
+}
+
+/// One listener for all: sessions and tokens by their paths, everything else is the API's.
+fn by_path(api: Router, issuer: Router, sessions: Router) -> Router {
+    Router::new().fallback_service(tower::service_fn(move |request: Request| {
+        let path = request.uri().path();
+        let chosen = if path.starts_with("/aurora.agent.") {
+            &sessions
+        } else if path.starts_with("/oauth/") || path.starts_with("/.well-known/") {
+            &issuer
+        } else {
+            &api
+        };
+        chosen.clone().oneshot(request)
+    }))
 }
