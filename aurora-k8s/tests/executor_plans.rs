@@ -62,6 +62,36 @@ async fn an_executor_that_stood_still_between_reading_and_writing_loses_to_the_n
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_older_executor_created_late_is_put_right_by_the_newer_plan() {
+    let cluster = Cluster::start().await;
+    let release = |data: &str| {
+        let mut config = config_body("settings");
+        config["data"]["release"] = json!(data);
+        plan([config, rollout_body("web", "shop:1")])
+    };
+    let (older, newer) = (release("one"), release("two"));
+    // Both see the ConfigMap absent; the older one writes last.
+    let (late, gate) = cluster.held_executor("configmaps/settings");
+    let late_apply = apply_with(&late, &older, 1, Direction::Forward);
+    let newer_apply = async {
+        gate.reached().await;
+        apply(&cluster, &newer, 2).await.unwrap();
+        gate.open();
+    };
+    let (refused, ()) = tokio::join!(late_apply, newer_apply);
+    assert!(
+        matches!(refused, Err(ExecutorError::Superseded { .. })),
+        "{refused:?}"
+    );
+    let release =
+        async || cluster.get(&core("ConfigMap", "settings")).await.unwrap()["data"]["release"].clone();
+    assert_eq!(release().await, "one", "nothing held the older one back");
+    until_done(&cluster, &newer, "web").await;
+    finish(&cluster, &newer, 3, Direction::Forward).await.unwrap();
+    assert_eq!(release().await, "two");
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_executors_with_the_same_apply_change_each_object_once() {
     let cluster = Cluster::start().await;
     let plan = pair("1", "api:1");
@@ -299,6 +329,30 @@ async fn an_opted_out_deployment_counts_by_its_readiness() {
     })
     .await;
     assert_ne!(seen.standing, Standing::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_was_opted_out_becomes_a_rollout_and_goes_when_that_is_done() {
+    let cluster = Cluster::start().await;
+    let mut out = plan([deployment("web", "web")]);
+    let before = ObjectRef::new("apps", "Deployment", "shop", "web");
+    out.steps.workloads = vec![before.clone()];
+    apply(&cluster, &out, 1).await.unwrap();
+    until(&cluster, &out, &before, |seen| seen.standing == Standing::Done).await;
+    let back = web("shop:1");
+    apply(&cluster, &back, 2).await.unwrap();
+    until_done(&cluster, &back, "web").await;
+    assert!(
+        cluster.get(&before).await.is_some(),
+        "both run until the new one is done"
+    );
+    let finished = finish(&cluster, &back, 2, Direction::Forward).await.unwrap();
+    assert_eq!(finished.pruned, [before]);
+    let pods = cluster.list("", "Pod").await;
+    let staying = pods
+        .iter()
+        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    assert_eq!(staying.count(), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use aurora_core::command::{Applied, Apply, Direction};
+use aurora_core::command::{Applied, Apply, Direction, Stamp};
 use aurora_core::manifest::ObjectRef;
 use aurora_core::plan::Plan;
 use aurora_core::port::clock::Clock;
@@ -154,7 +154,7 @@ impl Work<'_> {
             let entry = stored.set.entry(&object);
             if let Some(live) = &live
                 && !is_ours(entry, live)
-                && !(planned.adopt && !runs_pods(&object))
+                && (!planned.adopt || runs_pods(&object))
             {
                 return Err(foreign(&object, live));
             }
@@ -384,20 +384,21 @@ impl Work<'_> {
 
     /// Looks at created objects once more: an older command that saw them absent too may have come after.
     async fn verify(&self, created: &BTreeMap<ObjectRef, String>) -> Result<(), ExecutorError> {
-        let ours = self.apply.stamp.to_string();
         for (index, planned) in self.plan.objects.iter().enumerate() {
-            let object = planned.object();
-            if !created.contains_key(&object) {
-                continue;
-            }
-            let found = self.api.find(&self.resources[index].path(&object)).await;
-            let found = found.map_err(|problem| problem.into_error("get", &object))?;
-            let stamp = found.as_ref().map(|live| &live["metadata"]["annotations"][PLAN]);
-            if stamp.is_none_or(|stamp| stamp != ours.as_str()) {
+            if created.contains_key(&planned.object()) && !self.is_from(index, &[self.apply.stamp]).await? {
                 self.apply_one(index, Hold::AsOrdered).await?;
             }
         }
         Ok(())
+    }
+
+    /// Tells whether an object was last applied with one of these stamps.
+    pub(crate) async fn is_from(&self, index: usize, stamps: &[Stamp]) -> Result<bool, ExecutorError> {
+        let object = self.plan.objects[index].object();
+        let found = self.api.find(&self.resources[index].path(&object)).await;
+        let found = found.map_err(|problem| problem.into_error("get", &object))?;
+        let stamp = found.as_ref().map(|live| &live["metadata"]["annotations"][PLAN]);
+        Ok(stamp.is_some_and(|stamp| stamps.iter().any(|known| *stamp == known.to_string().as_str())))
     }
 
     /// What was changed, by this delivery or an earlier one.

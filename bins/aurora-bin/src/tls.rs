@@ -28,7 +28,7 @@ const SERVER_DAYS: i64 = 397;
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// The settings of a server's TLS, to be put into its table.
-pub const SETTINGS: [Setting; 4] = [
+pub const SETTINGS: [Setting; 5] = [
     Setting::text(
         "tls.certificateFile",
         "FILE",
@@ -45,6 +45,7 @@ pub const SETTINGS: [Setting; 4] = [
         "NAMES",
         "Names and addresses in a generated certificate, besides localhost",
     ),
+    Setting::switch("tls.off", "Serve without TLS, behind a proxy that adds it"),
 ];
 
 /// A certificate chain and its key, both PEM.
@@ -165,6 +166,8 @@ pub enum TlsConfig {
         /// Names besides localhost.
         names: Vec<String>,
     },
+    /// None: somebody in front adds it.
+    Off,
 }
 
 impl TlsConfig {
@@ -172,8 +175,8 @@ impl TlsConfig {
     pub fn read(settings: &mut Settings) -> Option<Self> {
         let names = settings.list("tls.generateFor");
         let given = (settings.text("tls.certificateFile"), settings.text("tls.keyFile"));
-        match (given, settings.text("tls.generateIn")) {
-            ((Some(_), Some(_)), None) => {
+        match (given, settings.text("tls.generateIn"), settings.switch("tls.off")) {
+            ((Some(_), Some(_)), None, false) => {
                 let identity = ServerIdentity {
                     certificates: settings.file_of("tls.certificateFile")?,
                     key: Secret::new(settings.file_of("tls.keyFile")?),
@@ -185,29 +188,41 @@ impl TlsConfig {
                 }
                 Some(Self::Given(identity))
             }
-            ((None, None), Some(directory)) => Some(Self::Generated {
+            ((None, None), Some(directory), false) => Some(Self::Generated {
                 directory: directory.into(),
                 names,
             }),
+            ((None, None), None, true) => Some(Self::Off),
             _ => {
-                settings.problem(
-                    "tls",
-                    "give tls.certificateFile and tls.keyFile, or tls.generateIn alone",
-                );
+                settings.note("tls: give tls.certificateFile and tls.keyFile, or tls.generateIn alone, or tls.off alone".into());
                 None
             }
         }
     }
 
-    /// The certificate to serve with, made where it must be.
+    /// The certificate to serve with, made where it must be; `None` where TLS is off.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn identity(&self, now: Timestamp) -> Result<ServerIdentity> {
+    pub fn identity(&self, now: Timestamp) -> Result<Option<ServerIdentity>> {
         match self {
-            Self::Given(identity) => Ok(identity.clone()),
-            Self::Generated { directory, names } => Authority::kept_in(directory, now)?.server(names, now),
+            Self::Given(identity) => Ok(Some(identity.clone())),
+            Self::Generated { directory, names } => {
+                Authority::kept_in(directory, now)?.server(names, now).map(Some)
+            }
+            Self::Off => Ok(None),
         }
+    }
+
+    /// What an HTTP server serves with; `None` where TLS is off.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made.
+    pub fn http_config(&self, now: Timestamp) -> Result<Option<Arc<ServerConfig>>> {
+        let identity = self.identity(now)?;
+        identity
+            .map(|identity| identity.server_config(&["h2", "http/1.1"]))
+            .transpose()
     }
 }
 

@@ -1,14 +1,20 @@
 //! The `aurora` command line: reads what is asked for, does it, and ends with a code that says how it went.
 
+mod agent;
 mod cli;
 mod cluster;
 mod context;
+mod demo;
+mod deploy;
 mod exit;
+mod fleet;
 mod offline;
+mod online;
 mod print;
 mod signals;
 mod sim;
 mod submission;
+mod up;
 mod watch;
 
 use std::process::ExitCode;
@@ -17,7 +23,7 @@ use anyhow::Result;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{AccountCommand, AgentCommand, Cli, Command};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
@@ -58,10 +64,16 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli) -> Result<Exit> {
+    let (output, context) = (cli.output, cli.context_file.as_deref());
     match &cli.command {
-        Command::Render(args) => offline::render(args, cli.output),
-        Command::Sim(args) => sim::run(args, cli.output, signals::stop_token()?).await,
-        Command::Validate(args) => offline::validate(args, cli.output),
-        _ => anyhow::bail!("this command is not there yet"),
+        Command::Account(AccountCommand::List) => fleet::accounts(output, context).await,
+        Command::Agent(AgentCommand::List) => fleet::agents(output, context).await,
+        Command::Agent(AgentCommand::Run(args)) => agent::run(args, output, signals::stop_token()?).await,
+        Command::Demo(args) => demo::run(args, output, signals::stop_token()?).await,
+        Command::Deploy(command) => deploy::run(command, output, context).await,
+        Command::Render(args) => offline::render(args, output),
+        Command::Sim(args) => sim::run(args, output, signals::stop_token()?).await,
+        Command::Up(args) => up::run(args, output, signals::stop_token()?).await,
+        Command::Validate(args) => offline::validate(args, output),
     }
 }

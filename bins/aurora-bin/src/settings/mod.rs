@@ -234,6 +234,7 @@ impl Settings {
     /// An address with a port, or `None` where it says `off`.
     pub fn address_or_off(&mut self, key: &str, default: &str) -> Option<SocketAddr> {
         let text = self.text(key).unwrap_or_else(|| default.to_owned());
+        // Who wants none says so.
         if text == "off" {
             return None;
         }
@@ -316,6 +317,11 @@ impl Settings {
             None => String::new(),
         };
         self.problems.push(format!("{key}: {problem}{origin}"));
+    }
+
+    /// Writes down a problem that says by itself what it is about.
+    pub fn note(&mut self, problem: String) {
+        self.problems.push(problem);
     }
 
     fn missing(&mut self, key: &str) {

@@ -21,7 +21,10 @@ use aurora_k8s::render::ArgoRenderer;
 use aurora_store::sealed::SealedStore;
 use aurora_store::sqlite::SqliteStore;
 use aurora_transport::grpc::GrpcListener;
-use aurora_transport::rest::RestApi;
+use aurora_transport::rest::Api;
+use axum::Router;
+use axum::extract::Request;
+use tower::ServiceExt as _;
 
 use super::state::State;
 use crate::context::Context;
@@ -34,7 +37,7 @@ const REMEMBERED_TOKENS: usize = 1000;
 
 /// Everything that `aurora up` serves.
 #[derive(Debug)]
-pub struct Services {
+pub(crate) struct Services {
     state: State,
     url: String,
     authority: String,
@@ -43,7 +46,7 @@ pub struct Services {
 
 impl Services {
     /// Starts over a state directory; a second process on the same directory is refused.
-    pub async fn start(directory: &Path, listen: SocketAddr, agents: &[AgentName]) -> Result<Self> {
+    pub(crate) async fn start(directory: &Path, listen: SocketAddr, agents: &[AgentName]) -> Result<Self> {
         let state = State::open(directory, agents)?;
         let clock = SystemClock;
         let pipelines = open(&state, "pipelines.sqlite").await?;
@@ -57,52 +60,61 @@ impl Services {
         let issuer = TokenIssuer::new(&url, AUDIENCE, &state.clients()?, identities, Arc::new(clock))?;
         issuer.prepare().await?;
         let policy = VerifyPolicy::new(&url, AUDIENCE)?;
-        let verifier = Arc::new(JwtVerifier::new(policy, Arc::new(issuer.keys())).with_memory(REMEMBERED_TOKENS));
+        let verifier =
+            Arc::new(JwtVerifier::new(policy, Arc::new(issuer.keys())).with_memory(REMEMBERED_TOKENS));
 
         let hub = Hub::new(clock).with_verifier(Arc::clone(&verifier));
-        let (listener, sessions) = GrpcListener::new(Arc::clone(&verifier), hub.clone(), clock);
+        let listener = GrpcListener::new(Arc::clone(&verifier), clock, hub.clone());
+        let sessions = listener.routes().into_axum_router();
         let control = ControlPlane::new(pipelines, hub.clone(), ArgoRenderer, clock);
-        let rest = RestApi::new(control.clone(), verifier, clock);
-
         let tasks = Tasks::new();
+        let rest = Api::new(control.clone(), verifier, clock).with_stop(tasks.stop_token());
         tasks.spawn(|stop| async move {
             let _ = hub.run(listener, stop).await;
         });
         tasks.spawn(|stop| async move {
             let _ = control.run(stop).await;
         });
-        let router = rest.router().merge(issuer.router()).merge(sessions);
+        let router = by_path(rest.router(), issuer.router(), sessions);
         tasks.spawn(|stop| async move {
             let _ = server.serve(router, stop, GRACE).await;
         });
-        Ok(Self { state, url, authority: authority.certificate().to_owned(), tasks })
+        Ok(Self {
+            state,
+            url,
+            authority: authority.certificate().to_owned(),
+            tasks,
+        })
     }
 
     /// Where agents and clients connect.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// A file or folder of its state.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.state.path(name)
     }
 
     /// How the command line connects.
-    pub fn cli_context(&self) -> Context {
+    pub(crate) fn cli_context(&self) -> Context {
         let (id, secret) = self.state.cli();
         self.context(id, secret.expose())
     }
 
     /// How agents connect.
-    pub fn agent_context(&self) -> Context {
+    pub(crate) fn agent_context(&self) -> Context {
         let (id, secret) = self.state.agents();
         self.context(id, secret.expose())
     }
 
     /// Finishes what is in hand and stops.
-    pub async fn stop(self) -> Result<()> {
-        self.tasks.drain(GRACE + Duration::from_secs(5)).await.context("not everything ended")
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.tasks
+            .drain(GRACE + Duration::from_secs(5))
+            .await
+            .context("not everything ended")
     }
 
     fn context(&self, id: &str, secret: &str) -> Context {
@@ -120,4 +132,19 @@ impl Services {
 async fn open(state: &State, name: &str) -> Result<SharedStore> {
     let store = SqliteStore::open(state.path(name), Arc::new(SystemClock)).await?;
     Ok(Arc::new(SealedStore::new(store, state.master_keys()?)))
+}
+
+/// One listener for all: sessions and tokens by their paths, everything else is the API's.
+fn by_path(api: Router, issuer: Router, sessions: Router) -> Router {
+    Router::new().fallback_service(tower::service_fn(move |request: Request| {
+        let path = request.uri().path();
+        let chosen = if path.starts_with("/aurora.agent.") {
+            &sessions
+        } else if path.starts_with("/oauth/") || path.starts_with("/.well-known/") {
+            &issuer
+        } else {
+            &api
+        };
+        chosen.clone().oneshot(request)
+    }))
 }

@@ -1,13 +1,18 @@
 //! Tests of the Rollouts controller that no recording covers.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::{NS, beside, cluster, condition, get, rollout, seconds, template, update};
 use crate::sim::{
     controller::Behaviour,
     objects::Delete,
-    resource::{REPLICA_SETS, ROLLOUTS},
+    resource::{REPLICA_SETS, ROLLOUTS, SERVICES},
 };
+
+const HASH: &str = "rollouts-pod-template-hash";
 
 #[tokio::test(start_paused = true)]
 async fn rollout_without_a_controller_has_no_status_until_one_starts() {
@@ -154,6 +159,87 @@ async fn old_replica_sets_beyond_the_limit_are_removed() {
         let mut revisions: Vec<_> = sets.iter().map(|set| revision(set).to_string()).collect();
         revisions.sort();
         assert_eq!(revisions, ["\"3\"", "\"4\""]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_promotion_asked_for_before_the_revision_is_observed_is_lost() {
+    let objects = cluster();
+    beside(&objects, &Behaviour::default(), async {
+        objects.create(&ROLLOUTS, rollout(2, "ok:1")).unwrap();
+        seconds(2).await;
+        for (round, early) in [0, 1, 5, 9, 20].into_iter().enumerate() {
+            let image = format!("ok:{}", round + 2);
+            update(
+                &objects,
+                &ROLLOUTS,
+                "web",
+                &json!({"spec": {"template": template(&image)}}),
+            );
+            sleep(Duration::from_millis(early)).await;
+            let mut held = get(&objects, &ROLLOUTS, "web");
+            assert_ne!(
+                held["status"]["observedGeneration"],
+                held["metadata"]["generation"].to_string()
+            );
+            held["status"]["promoteFull"] = json!(true);
+            objects.update_status(&ROLLOUTS, NS, "web", None, &held).unwrap();
+            seconds(3).await;
+            let held = get(&objects, &ROLLOUTS, "web");
+            assert_eq!(held["status"]["message"], "CanaryPauseStep", "after {early} ms");
+            assert_eq!(held["status"].get("promoteFull"), None);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_are_pointed_at_pods_once_all_of_them_are_available() {
+    let objects = cluster();
+    beside(&objects, &Behaviour::default(), async {
+        for name in ["web-stable", "web-canary"] {
+            let service =
+                json!({"metadata": {"name": name, "namespace": NS}, "spec": {"selector": {"app": "web"}}});
+            objects.create(&SERVICES, service).unwrap();
+        }
+        let hash_of = |name: &str| {
+            get(&objects, &SERVICES, name)["spec"]["selector"]
+                .get(HASH)
+                .cloned()
+        };
+        let mut rollout = rollout(2, "slow:1");
+        rollout["spec"]["strategy"]["canary"]["stableService"] = json!("web-stable");
+        rollout["spec"]["strategy"]["canary"]["canaryService"] = json!("web-canary");
+        objects.create(&ROLLOUTS, rollout).unwrap();
+        seconds(3).await;
+        assert_eq!(hash_of("web-stable"), None, "no pod is available yet");
+        seconds(3).await;
+        let first = get(&objects, &ROLLOUTS, "web")["status"]["stableRS"].clone();
+        assert_eq!(hash_of("web-stable"), Some(first.clone()));
+        update(
+            &objects,
+            &ROLLOUTS,
+            "web",
+            &json!({"spec": {"template": template("slow:2")}}),
+        );
+        seconds(3).await;
+        assert_eq!(hash_of("web-canary"), Some(first.clone()));
+        seconds(3).await;
+        assert_eq!(
+            hash_of("web-canary"),
+            Some(get(&objects, &ROLLOUTS, "web")["status"]["currentPodHash"].clone())
+        );
+        assert_eq!(hash_of("web-stable"), Some(first.clone()));
+        // A wrong hash is repaired at once.
+        update(
+            &objects,
+            &SERVICES,
+            "web-stable",
+            &json!({"spec": {"selector": {HASH: "wrong"}}}),
+        );
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(hash_of("web-stable"), Some(first));
     })
     .await;
 }
