@@ -68,10 +68,10 @@ pub(crate) fn reached(level: &Progress, index: usize) -> Reached {
 }
 
 /// The Rollouts of a gate with their step indices, and what is seen of each.
-pub(crate) fn gate_rollouts<'a>(
-    target: &'a Deployment,
+pub(crate) fn gate_rollouts(
+    target: &Deployment,
     step: usize,
-) -> impl Iterator<Item = (&'a str, usize, Option<&'a SeenLevel>)> {
+) -> impl Iterator<Item = (&str, usize, Option<&SeenLevel>)> {
     target.steps.steps.get(step).into_iter().flat_map(move |mapped| {
         mapped
             .index
@@ -270,10 +270,10 @@ fn failing_level(target: &str, run: &Run, seen: &SeenLevel, now: Timestamp) -> O
             return cause("failingPod", format!("{object}: {}", describe_pod(pod)));
         }
         let unpullable = level.failing.iter().find(|pod| pod.unpullable);
-        if let (Some(pod), Some(since)) = (unpullable, seen.unpullable_since) {
-            if now >= later(since, UNPULLABLE_FOR) {
-                return cause("failingPod", format!("{object}: {}", describe_pod(pod)));
-            }
+        if let (Some(pod), Some(since)) = (unpullable, seen.unpullable_since)
+            && now >= later(since, UNPULLABLE_FOR)
+        {
+            return cause("failingPod", format!("{object}: {}", describe_pod(pod)));
         }
     }
     let long = now >= later(seen.since, BAD_FOR);
