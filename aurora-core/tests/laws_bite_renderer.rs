@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aurora_core::deploy_file::Problem;
-use aurora_core::plan::{APPLICATION_LABEL, Plan};
+use aurora_core::plan::{self, APPLICATION_LABEL};
 use aurora_core::port::renderer::laws::{self, Law};
 use aurora_core::port::renderer::{InMemoryRenderer, ManifestRenderer, RenderError, RenderRequest};
 use serde_json::json;
@@ -13,11 +13,11 @@ use serde_json::json;
 #[derive(Debug)]
 enum Fault {
     /// Edits the plan; the number counts the calls.
-    InPlan(fn(&mut Plan, usize)),
+    Plan(fn(&mut plan::Plan, usize)),
     /// Edits the problems.
-    InProblems(fn(&mut Vec<Problem>)),
+    Problems(fn(&mut Vec<Problem>)),
     /// Edits the request.
-    InRequest(fn(&mut RenderRequest)),
+    Request(fn(&mut RenderRequest)),
 }
 
 #[derive(Debug)]
@@ -27,16 +27,16 @@ struct Broken {
 }
 
 impl ManifestRenderer for Broken {
-    fn render(&self, request: &RenderRequest) -> Result<Plan, RenderError> {
+    fn render(&self, request: &RenderRequest) -> Result<plan::Plan, RenderError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let mut request = request.clone();
-        if let Fault::InRequest(edit) = &self.fault {
+        if let Fault::Request(edit) = &self.fault {
             edit(&mut request);
         }
         let mut rendered = InMemoryRenderer.render(&request);
         match (&self.fault, &mut rendered) {
-            (Fault::InPlan(edit), Ok(plan)) => edit(plan, call),
-            (Fault::InProblems(edit), Err(error)) => edit(&mut error.problems),
+            (Fault::Plan(edit), Ok(plan)) => edit(plan, call),
+            (Fault::Problems(edit), Err(error)) => edit(&mut error.problems),
             _ => {}
         }
         rendered
@@ -45,39 +45,39 @@ impl ManifestRenderer for Broken {
 
 /// Each law by its name, and the fault that must make it fail.
 fn faults() -> Vec<(&'static str, Fault)> {
-    use Fault::{InPlan, InProblems, InRequest};
+    use Fault::{Plan, Problems, Request};
     vec![
         (
             "a_changed_manifest_changes_the_digest",
-            InPlan(|plan, _| plan.objects.iter_mut().for_each(|o| drop(o.body["spec"].take()))),
+            Plan(|plan, _| plan.objects.iter_mut().for_each(|o| drop(o.body["spec"].take()))),
         ),
         (
             "a_deployment_without_a_strategy_is_refused",
-            InRequest(|request| request.strategy = request.strategy.take().or(laws::sample().strategy)),
+            Request(|request| request.strategy = request.strategy.take().or(laws::sample().strategy)),
         ),
         (
             "a_plan_reads_back_from_its_bytes",
-            InPlan(|plan, _| plan.version = 2),
+            Plan(|plan, _| plan.version = 2),
         ),
         (
             "a_plan_says_whose_it_is",
-            InRequest(|request| request.application.push('s')),
+            Request(|request| request.application.push('s')),
         ),
         (
             "a_refusal_names_the_place_in_the_file",
-            InProblems(|problems| problems.iter_mut().for_each(|problem| problem.file.clear())),
+            Problems(|problems| problems.iter_mut().for_each(|problem| problem.file.clear())),
         ),
         (
             "all_problems_are_reported_at_once",
-            InProblems(|problems| problems.truncate(1)),
+            Problems(|problems| problems.truncate(1)),
         ),
         (
             "an_opted_out_deployment_has_no_steps",
-            InPlan(|plan, _| plan.steps.workloads.clear()),
+            Plan(|plan, _| plan.steps.workloads.clear()),
         ),
         (
             "another_workload_leaves_the_steps_of_the_others_alone",
-            InPlan(|plan, _| {
+            Plan(|plan, _| {
                 let siblings = plan.steps.rollouts.len();
                 for steps in plan.steps.rollouts.values_mut() {
                     *steps += siblings;
@@ -86,15 +86,15 @@ fn faults() -> Vec<(&'static str, Fault)> {
         ),
         (
             "every_object_carries_the_application_and_target_labels",
-            InPlan(|plan, _| plan.objects[0].body["metadata"]["labels"][APPLICATION_LABEL] = json!("other")),
+            Plan(|plan, _| plan.objects[0].body["metadata"]["labels"][APPLICATION_LABEL] = json!("other")),
         ),
         (
             "no_namespace_at_all_is_refused",
-            InRequest(|request| request.namespace = request.namespace.take().or(Some("default".to_owned()))),
+            Request(|request| request.namespace = request.namespace.take().or(Some("default".to_owned()))),
         ),
         (
             "nothing_namespaced_lies_outside_the_targets_namespace",
-            InPlan(|plan, _| {
+            Plan(|plan, _| {
                 for planned in &mut plan.objects {
                     if planned.object().name == "other" {
                         planned.body["metadata"]["namespace"] = json!("elsewhere");
@@ -104,27 +104,27 @@ fn faults() -> Vec<(&'static str, Fault)> {
         ),
         (
             "same_request_same_bytes",
-            InPlan(|plan, call| plan.notes.push(format!("run {call}"))),
+            Plan(|plan, call| plan.notes.push(format!("run {call}"))),
         ),
         (
             "steps_keep_their_order",
-            InPlan(|plan, _| plan.steps.steps.reverse()),
+            Plan(|plan, _| plan.steps.steps.reverse()),
         ),
         (
             "the_adopt_annotation_reaches_the_plan",
-            InPlan(|plan, _| plan.objects.iter_mut().for_each(|planned| planned.adopt = true)),
+            Plan(|plan, _| plan.objects.iter_mut().for_each(|planned| planned.adopt = true)),
         ),
         (
             "the_manifests_single_namespace_counts_where_the_target_names_none",
-            InRequest(|request| request.namespace = request.namespace.take().or(Some("default".to_owned()))),
+            Request(|request| request.namespace = request.namespace.take().or(Some("default".to_owned()))),
         ),
         (
             "the_step_map_names_each_gate",
-            InPlan(|plan, _| plan.steps.steps.iter_mut().for_each(|step| step.gate = true)),
+            Plan(|plan, _| plan.steps.steps.iter_mut().for_each(|step| step.gate = true)),
         ),
         (
             "two_namespaces_are_refused_where_the_target_names_none",
-            InRequest(|request| request.namespace = request.namespace.take().or(Some("one".to_owned()))),
+            Request(|request| request.namespace = request.namespace.take().or(Some("one".to_owned()))),
         ),
     ]
 }

@@ -111,16 +111,6 @@ pub(super) fn rollout(body: &mut Value) {
     }
 }
 
-/// Brings the pod template of a Rollout into canonical form, as it is compared with a live one.
-///
-/// What cannot be read stays as it is.
-pub fn pod_template(template: &Value) -> Value {
-    let mut template = template.clone();
-    any_template(&mut template);
-    rollout_template(&mut template);
-    template
-}
-
 /// What is done to pod templates of all kinds: file modes become numbers, quantities canonical.
 pub(super) fn any_template(template: &mut Value) {
     if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {

@@ -22,7 +22,7 @@ pub(super) fn workloads(
     report: &mut Report,
 ) -> BTreeSet<String> {
     let scaled = scaled(drafts, report);
-    let referenced = referenced(drafts);
+    let referenced = taken_over(drafts);
     let mut made = BTreeSet::new();
     for draft in drafts.iter_mut() {
         let object = draft.object();
@@ -80,7 +80,7 @@ fn is_autoscaler(draft: &Draft) -> bool {
 }
 
 /// Deployments whose pods a user's own Rollout takes over.
-fn referenced(drafts: &[Draft]) -> BTreeSet<String> {
+pub(super) fn taken_over(drafts: &[Draft]) -> BTreeSet<String> {
     let rollouts = drafts.iter().filter(|draft| kinds::is_rollout(&draft.object()));
     rollouts
         .filter_map(|draft| {
@@ -251,15 +251,13 @@ fn say_who_meets(drafts: &[Draft], made: &BTreeSet<String>, report: &mut Report)
         for key in ["scaleTargetRef", "targetRef"] {
             let reference = Node::root(&draft.body).path(&["spec", key]);
             let kind = reference.text("kind").unwrap_or("Deployment");
-            if let Some(name) = reference.name("name").filter(|name| made.contains(*name)) {
-                if kind == "Deployment" {
-                    report.note(
-                        &draft.place,
-                        &format!(
-                            "spec.{key} names the Deployment {name}, which is now a Rollout of that name"
-                        ),
-                    );
-                }
+            if let Some(name) = reference.name("name").filter(|name| made.contains(*name))
+                && kind == "Deployment"
+            {
+                report.note(
+                    &draft.place,
+                    &format!("spec.{key} names the Deployment {name}, which is now a Rollout of that name"),
+                );
             }
         }
     }

@@ -106,7 +106,7 @@ fn take(body: &Value, mut place: Place, depth: usize, drafts: &mut Vec<Draft>, r
 }
 
 fn is_acceptable(body: &Value, object: &ObjectRef, place: &Place, report: &mut Report) -> bool {
-    let before = report.problems.len();
+    let before = report.count();
     let node = Node::root(body);
     let api_version = node.name("apiVersion").unwrap_or_default();
     for (key, hint) in [
@@ -169,7 +169,9 @@ fn is_acceptable(body: &Value, object: &ObjectRef, place: &Place, report: &mut R
         report.error(place, "oldVersion", "/apiVersion", &what, &hint);
     }
     let home = kinds::home(&object.kind);
-    if let Some(group) = home.filter(|group| successor.is_none() && *group != object.group) {
+    if let Some(group) =
+        home.filter(|group| !api_version.is_empty() && successor.is_none() && *group != object.group)
+    {
         let what = format!("is `{api_version}`, where no cluster has a {}", object.kind);
         report.error(
             place,
@@ -181,7 +183,7 @@ fn is_acceptable(body: &Value, object: &ObjectRef, place: &Place, report: &mut R
     }
     match (object.group.as_str(), object.kind.as_str()) {
         ("", "Pod" | "ReplicationController") | ("apps", "ReplicaSet") => {
-            let what = format!("a bare {} cannot be rolled out", object.kind);
+            let what = format!("is {}, which cannot be rolled out by itself", object.kind);
             report.error(
                 place,
                 "bareWorkload",
@@ -196,13 +198,13 @@ fn is_acceptable(body: &Value, object: &ObjectRef, place: &Place, report: &mut R
                 place,
                 "notAnObject",
                 "/kind",
-                "is input of kustomize, not an object of a cluster",
+                "is Kustomization: input of kustomize, not an object of a cluster",
                 hint,
             );
         }
         _ => {}
     }
-    report.problems.len() == before
+    report.count() == before
 }
 
 fn check_name(object: &ObjectRef, name: &str, place: &Place, report: &mut Report) {

@@ -31,7 +31,6 @@ use serde_json::{Value, json};
 use draft::{Draft, map_at};
 use report::Report;
 
-pub use canonical::pod_template as canonical_pod_template;
 pub use quantity::{InvalidQuantity, Quantity};
 pub use versioned::VERSION_OF_ANNOTATION;
 
@@ -79,13 +78,12 @@ impl ManifestRenderer for ArgoRenderer {
         drafts.iter_mut().for_each(canonicalise);
         lint::check(request, &drafts, &mut report);
         versioned::rename(&mut drafts, &mut report);
-        if report.problems.is_empty() {
-            Ok(plan(request, namespace, drafts, &made, report.notes))
-        } else {
-            Err(RenderError {
+        match report.close() {
+            Ok(notes) => Ok(plan(request, namespace, drafts, &made, notes)),
+            Err(problems) => Err(RenderError {
                 target: request.target.clone(),
-                problems: report.problems,
-            })
+                problems,
+            }),
         }
     }
 }

@@ -30,11 +30,16 @@ impl Place {
     }
 }
 
+/// So many problems and notes are told; nobody reads more, and collecting them must stay cheap.
+const MOST: usize = 200;
+
 /// Problems and notes of one rendering.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    pub(super) problems: Vec<Problem>,
-    pub(super) notes: Vec<String>,
+    problems: Vec<Problem>,
+    notes: Vec<String>,
+    /// Problems and notes that are not told.
+    untold: (usize, usize),
 }
 
 impl Report {
@@ -52,15 +57,43 @@ impl Report {
             place.origin.line,
             1,
         );
-        if !self.problems.contains(&problem) {
-            self.problems.push(problem);
-        }
+        self.add(problem);
     }
 
     /// Something that blocks and stands in the deploy file, not in a manifest.
     pub(super) fn error_in_file(&mut self, code: &str, pointer: String, message: String, hint: &str) {
-        self.problems
-            .push(Problem::error(code, pointer, message).with_hint(hint));
+        self.add(Problem::error(code, pointer, message).with_hint(hint));
+    }
+
+    fn add(&mut self, problem: Problem) {
+        if self.problems.len() == MOST {
+            self.untold.0 += 1;
+        } else if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// How many problems there are.
+    pub(super) fn count(&self) -> usize {
+        self.problems.len() + self.untold.0
+    }
+
+    /// The notes, or the problems if there are any.
+    pub(super) fn close(mut self) -> Result<Vec<String>, Vec<Problem>> {
+        let (problems, notes) = self.untold;
+        if problems > 0 {
+            let message = format!("there are {problems} more problems");
+            self.problems
+                .push(Problem::error("more", "", message).with_hint("mend these first"));
+        }
+        if notes > 0 {
+            self.notes.push(format!("there are {notes} more notes"));
+        }
+        if self.problems.is_empty() {
+            Ok(self.notes)
+        } else {
+            Err(self.problems)
+        }
     }
 
     /// Something people should know.
@@ -70,7 +103,9 @@ impl Report {
 
     /// Something people should know that is about no single object.
     pub(super) fn say(&mut self, note: String) {
-        if !self.notes.contains(&note) {
+        if self.notes.len() == MOST {
+            self.untold.1 += 1;
+        } else if !self.notes.contains(&note) {
             self.notes.push(note);
         }
     }

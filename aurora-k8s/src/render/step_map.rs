@@ -8,6 +8,7 @@ use aurora_core::port::renderer::RenderRequest;
 use aurora_core::strategy::{Step, Strategy};
 use serde_json::Value;
 
+use super::convert;
 use super::draft::Draft;
 use super::kinds;
 
@@ -18,13 +19,16 @@ use super::kinds;
 pub(super) fn step_map(request: &RenderRequest, drafts: &[Draft], made: &BTreeSet<String>) -> StepMap {
     let mut rollouts = BTreeMap::new();
     let mut workloads = Vec::new();
+    let taken_over = convert::taken_over(drafts);
+    let is_taken_over =
+        |object: &ObjectRef| kinds::is_deployment(object) && taken_over.contains(&object.name);
     for draft in drafts {
         let object = draft.object();
         if kinds::is_rollout(&object) {
             let steps = draft.body.pointer("/spec/strategy/canary/steps");
             let count = steps.and_then(Value::as_array).map_or(0, Vec::len);
             rollouts.insert(object.name, count);
-        } else if kinds::is_counted(&object) && !is_taken_over(&object, drafts) {
+        } else if kinds::is_counted(&object) && !is_taken_over(&object) {
             workloads.push(object);
         }
     }
@@ -51,17 +55,4 @@ fn steps(request: &RenderRequest, made: &BTreeSet<String>) -> Vec<MappedStep> {
         }
     };
     canary.steps.iter().enumerate().map(map).collect()
-}
-
-fn is_taken_over(object: &ObjectRef, drafts: &[Draft]) -> bool {
-    object.kind == "Deployment"
-        && drafts.iter().any(|draft| {
-            let reference = draft.body.pointer("/spec/workloadRef");
-            let field = |key| {
-                reference
-                    .and_then(|reference| reference.get(key))
-                    .and_then(Value::as_str)
-            };
-            field("kind") == Some("Deployment") && field("name") == Some(object.name.as_str())
-        })
 }

@@ -3,6 +3,9 @@
 //! So a change of configuration is a change of the pod template, rolls out step by step, and rolls
 //! back with the code.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use aurora_core::digest::Digest;
@@ -146,7 +149,7 @@ fn of_others(draft: &Draft, present: &BTreeSet<Key>) -> Vec<Key> {
             let names = rules.iter().flat_map(|rule| rule.field("resourceNames").items());
             names
                 .filter_map(|name| name.value.as_str())
-                .flat_map(|name| ["ConfigMap", "Secret"].map(|kind| (kind.to_owned(), name.to_owned())))
+                .flat_map(both)
                 .filter(|key| present.contains(key))
                 .collect()
         }
@@ -155,14 +158,18 @@ fn of_others(draft: &Draft, present: &BTreeSet<Key>) -> Vec<Key> {
             for (_, field) in body.entries().iter().filter(|(key, _)| *key != "metadata") {
                 collect_texts(field.value, &mut texts);
             }
-            present
-                .iter()
-                .filter(|(_, name)| texts.contains(name.as_str()))
-                .cloned()
+            texts
+                .into_iter()
+                .flat_map(both)
+                .filter(|key| present.contains(key))
                 .collect()
         }
         _ => Vec::new(),
     }
+}
+
+fn both(name: &str) -> [Key; 2] {
+    ["ConfigMap", "Secret"].map(|kind| (kind.to_owned(), name.to_owned()))
 }
 
 fn collect_texts<'a>(value: &'a Value, texts: &mut BTreeSet<&'a str>) {

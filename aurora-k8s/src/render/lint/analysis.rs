@@ -82,10 +82,10 @@ pub(super) fn check_arguments(analysis: &Node<'_>, lint: &mut Lint<'_>) {
                 lint.error("badValue", &from.field("fieldRef").field("fieldPath"), what, hint);
             }
         }
-        if let Some(hash) = from.get("podTemplateHashValue") {
-            if !matches!(hash.value.as_str(), Some("Latest" | "Stable")) {
-                lint.error("badValue", &hash, "is not known", "Latest or Stable");
-            }
+        if let Some(hash) = from.get("podTemplateHashValue")
+            && !matches!(hash.value.as_str(), Some("Latest" | "Stable"))
+        {
+            lint.error("badValue", &hash, "is not known", "Latest or Stable");
         }
     }
 }

@@ -30,11 +30,11 @@ pub(super) fn check(strategy: &Node<'_>, spec: &Node<'_>, lint: &mut Lint<'_>) {
     ] {
         lint.whole(strategy, key, 0);
     }
-    if let Some(node) = strategy.get("maxUnavailable") {
-        if IntOrPercent::read(node.value).is_none_or(|share| share.number() < 0) {
-            let hint = "a whole number such as 1 or a share such as \"25%\"";
-            lint.error("badValue", &node, format!("is {}", node.value), hint);
-        }
+    if let Some(node) = strategy.get("maxUnavailable")
+        && IntOrPercent::read(node.value).is_none_or(|share| share.number() < 0)
+    {
+        let hint = "a whole number such as 1 or a share such as \"25%\"";
+        lint.error("badValue", &node, format!("is {}", node.value), hint);
     }
     check_revision_limit(strategy, spec, lint);
     check_anti_affinity(strategy, lint);

@@ -1,6 +1,5 @@
 //! Names, labels and annotations as an API server takes them.
 
-use aurora_core::deploy_file::Problem;
 use aurora_core::port::renderer::RenderRequest;
 
 use crate::render::node::Node;
@@ -84,9 +83,7 @@ pub(in crate::render) fn check_request(request: &RenderRequest, report: &mut Rep
         if name.is_empty() || !is_label_value(name) {
             let message = format!("the {what}'s name `{name}` cannot be the label of its objects");
             let hint = "letters, digits and `-_.`, at most 63, with letters or digits at the edges";
-            report
-                .problems
-                .push(Problem::error("badName", pointer, message).with_hint(hint));
+            report.error_in_file("badName", pointer.to_owned(), message, hint);
         }
     }
 }

@@ -98,6 +98,19 @@ pub(super) fn check(template: &Node<'_>, owner: &Owner<'_>, lint: &mut Lint<'_>)
             "they are added to running pods only",
         );
     }
+    for (list, key) in [("hostAliases", "ip"), ("imagePullSecrets", "name")] {
+        let mut seen = BTreeSet::new();
+        for item in spec.field(list).items() {
+            if item.name(key).is_some_and(|name| !seen.insert(name)) {
+                lint.error(
+                    "duplicate",
+                    &item.field(key),
+                    "is there twice",
+                    "keep one of them",
+                );
+            }
+        }
+    }
     lint.whole(&spec, "terminationGracePeriodSeconds", 0);
 }
 
@@ -217,15 +230,15 @@ fn check_container<'a>(
         }
         Some(_) => {}
     }
-    if let Some(policy) = container.get("imagePullPolicy") {
-        if !matches!(policy.value.as_str(), Some("Always" | "IfNotPresent" | "Never")) {
-            lint.error(
-                "badValue",
-                &policy,
-                "is not known",
-                "Always, IfNotPresent or Never",
-            );
-        }
+    if let Some(policy) = container.get("imagePullPolicy")
+        && !matches!(policy.value.as_str(), Some("Always" | "IfNotPresent" | "Never"))
+    {
+        lint.error(
+            "badValue",
+            &policy,
+            "is not known",
+            "Always, IfNotPresent or Never",
+        );
     }
     for key in ["args", "command"] {
         for word in container.field(key).items() {
@@ -274,11 +287,11 @@ fn check_environment(container: &Node<'_>, lint: &mut Lint<'_>) {
                 );
             }
         }
-        if let Some(from) = variable.get("valueFrom") {
-            if from.entries().len() != 1 {
-                let hint = "for example configMapKeyRef with name and key";
-                lint.error("notOne", &from, "needs exactly one source", hint);
-            }
+        if let Some(from) = variable.get("valueFrom")
+            && from.entries().len() != 1
+        {
+            let hint = "for example configMapKeyRef with name and key";
+            lint.error("notOne", &from, "needs exactly one source", hint);
         }
     }
 }
@@ -367,11 +380,11 @@ fn check_resources(container: &Node<'_>, lint: &mut Lint<'_>) {
     for (name, request) in resources.field("requests").entries() {
         let Some(limit) = limits.get(name) else { continue };
         let read = |value: &Value| Quantity::read(value).ok();
-        if let (Some(asked), Some(most)) = (read(request.value), read(limit.value)) {
-            if asked > most {
-                let what = format!("is {asked}, more than its limit, which is {most}");
-                lint.error("outOfRange", &request, what, "raise the limit or ask for less");
-            }
+        if let (Some(asked), Some(most)) = (read(request.value), read(limit.value))
+            && asked > most
+        {
+            let what = format!("is {asked}, more than its limit, which is {most}");
+            lint.error("outOfRange", &request, what, "raise the limit or ask for less");
         }
     }
 }
@@ -411,15 +424,15 @@ fn check_probe(probe: &Node<'_>, key: &str, lint: &mut Lint<'_>) {
         );
     }
     for handler in ["httpGet", "tcpSocket"] {
-        if let Some(handler) = probe.get(handler) {
-            if !handler.has("port") {
-                lint.error(
-                    "missing",
-                    &handler.field("port"),
-                    "is missing",
-                    "a number or the name of a port",
-                );
-            }
+        if let Some(handler) = probe.get(handler)
+            && !handler.has("port")
+        {
+            lint.error(
+                "missing",
+                &handler.field("port"),
+                "is missing",
+                "a number or the name of a port",
+            );
         }
     }
 }

@@ -105,15 +105,15 @@ fn check_source_of_pods(spec: &Node<'_>, lint: &mut Lint<'_>) {
         let hint = "a Deployment or ReplicaSet of apps/v1 or a PodTemplate of v1 can be referenced";
         lint.error("badReference", &reference, what, hint);
     }
-    if let Some(how) = reference.get("scaleDown") {
-        if !matches!(how.value.as_str(), Some("never" | "onsuccess" | "progressively")) {
-            lint.error(
-                "badValue",
-                &how,
-                "is not known",
-                "never, onsuccess or progressively",
-            );
-        }
+    if let Some(how) = reference.get("scaleDown")
+        && !matches!(how.value.as_str(), Some("never" | "onsuccess" | "progressively"))
+    {
+        lint.error(
+            "badValue",
+            &how,
+            "is not known",
+            "never, onsuccess or progressively",
+        );
     }
 }
 

@@ -50,15 +50,15 @@ pub(super) fn check(canary: &Node<'_>, lint: &mut Lint<'_>) {
     check_istio(&routing.field("istio"), lint);
     check_pair(&routing.field("nginx"), "stableIngress", "stableIngresses", lint);
     check_pair(&routing.field("alb"), "ingress", "ingresses", lint);
-    if let Some(alb) = routing.get("alb") {
-        if !alb.has("servicePort") {
-            lint.error(
-                "missing",
-                &alb.field("servicePort"),
-                "is missing",
-                "the port of the root Service",
-            );
-        }
+    if let Some(alb) = routing.get("alb")
+        && !alb.has("servicePort")
+    {
+        lint.error(
+            "missing",
+            &alb.field("servicePort"),
+            "is missing",
+            "the port of the root Service",
+        );
     }
 }
 

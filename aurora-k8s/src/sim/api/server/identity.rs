@@ -76,7 +76,11 @@ impl Identity {
             key: Secret::new(text("key")?),
             token: Secret::new(text("token")?),
             port: value["port"].as_u64().and_then(|port| port.try_into().ok()),
-            hosts: value["hosts"].as_array()?.iter().filter_map(|host| host.as_str().map(str::to_owned)).collect(),
+            hosts: value["hosts"]
+                .as_array()?
+                .iter()
+                .filter_map(|host| host.as_str().map(str::to_owned))
+                .collect(),
         })
     }
 

@@ -121,11 +121,22 @@ async fn files_that_hold_secrets_are_for_their_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().unwrap();
     let server = start(directory.path()).await;
-    for name in [super::IDENTITY, super::KUBECONFIG, REQUESTS, "objects.json", "objects.journal"] {
-        let mode = std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
+    for name in [
+        super::IDENTITY,
+        super::KUBECONFIG,
+        REQUESTS,
+        "objects.json",
+        "objects.journal",
+    ] {
+        let mode = std::fs::metadata(directory.path().join(name))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-    assert!(!format!("{server:?}").contains(server.kubeconfig().rsplit("token: ").next().unwrap().lines().next().unwrap()));
+    let token = server.kubeconfig().split("token: ").nth(1).unwrap();
+    let token = token.lines().next().unwrap();
+    assert!(!format!("{server:?}").contains(token));
     server.stop(GRACE).await.unwrap();
 }
 

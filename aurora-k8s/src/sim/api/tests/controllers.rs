@@ -29,7 +29,8 @@ async fn wait(api: &KubeApi, path: &str, holds: impl Fn(&Value) -> bool) -> Valu
 async fn healthy(api: &KubeApi, name: &str) -> Value {
     wait(api, &format!("{ROLLOUTS}/{name}"), |object| {
         let generation = object["metadata"]["generation"].to_string();
-        object["status"]["phase"] == "Healthy" && object["status"]["observedGeneration"] == generation.as_str()
+        object["status"]["phase"] == "Healthy"
+            && object["status"]["observedGeneration"] == generation.as_str()
     })
     .await
 }
@@ -87,8 +88,14 @@ async fn a_quantity_that_is_not_canonical_becomes_the_controllers() {
     let refused = apply_gently(&api, &body).await;
     expect(&refused, 409);
     let cause = &refused.json()["details"]["causes"][0];
-    assert_eq!(cause["field"], ".spec.template.spec.containers[name=\"web\"].resources.requests.cpu");
-    assert_eq!(cause["message"], "conflict with \"rollouts-controller\" using argoproj.io/v1alpha1");
+    assert_eq!(
+        cause["field"],
+        ".spec.template.spec.containers[name=\"web\"].resources.requests.cpu"
+    );
+    assert_eq!(
+        cause["message"],
+        "conflict with \"rollouts-controller\" using argoproj.io/v1alpha1"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,7 +106,10 @@ async fn replicas_that_nobody_declares_are_the_controllers() {
     body["spec"].as_object_mut().unwrap().remove("replicas");
     expect(&apply(&api, ROLLOUTS, &body).await, 201);
     let live = healthy(&api, "web").await;
-    assert_eq!((&live["spec"]["replicas"], &live["metadata"]["generation"]), (&json!(1), &json!(2)));
+    assert_eq!(
+        (&live["spec"]["replicas"], &live["metadata"]["generation"]),
+        (&json!(1), &json!(2))
+    );
     let owner = owned(&live, "rollouts-controller", None).unwrap();
     assert_eq!(owner["f:spec"], json!({"f:replicas": {}}));
     expect(&apply_gently(&api, &body).await, 200);
@@ -122,13 +132,19 @@ async fn an_autoscaler_takes_the_replicas_with_its_first_change() {
     });
     let scalers = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
     expect(&apply(&api, scalers, &scaler).await, 201);
-    let live = wait(&api, &format!("{ROLLOUTS}/web"), |object| object["spec"]["replicas"] == 3).await;
+    let live = wait(&api, &format!("{ROLLOUTS}/web"), |object| {
+        object["spec"]["replicas"] == 3
+    })
+    .await;
     let ours = owned(&live, "aurora-agent", None).unwrap();
     assert!(ours["f:spec"].get("f:replicas").is_none());
     let mut without = body;
     without["spec"].as_object_mut().unwrap().remove("replicas");
     let applied = apply(&api, ROLLOUTS, &without).await.json();
-    assert_eq!(applied["spec"]["replicas"], 3, "leaving the count out leaves it to the autoscaler");
+    assert_eq!(
+        applied["spec"]["replicas"], 3,
+        "leaving the count out leaves it to the autoscaler"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,19 +170,24 @@ async fn init_containers_with_a_normalised_field_are_removed_by_a_json_patch_fir
         );
     }
     let remove = json!([{"op": "remove", "path": "/spec/template/spec/initContainers"}]);
-    expect(&patch(&api, &format!("{ROLLOUTS}/web"), JSON_PATCH, &remove).await, 200);
+    expect(
+        &patch(&api, &format!("{ROLLOUTS}/web"), JSON_PATCH, &remove).await,
+        200,
+    );
     let applied = apply(&api, ROLLOUTS, &body).await;
     expect(&applied, 200);
-    assert!(applied.json()["spec"]["template"]["spec"].get("initContainers").is_none());
+    assert!(
+        applied.json()["spec"]["template"]["spec"]
+            .get("initContainers")
+            .is_none()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_selector_of_a_canary_service_is_shared_with_the_controller() {
     let api = api();
     let _controllers = run(&api);
-    let service = |name: &str| {
-        json!({"metadata": {"name": name}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}})
-    };
+    let service = |name: &str| json!({"metadata": {"name": name}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
     for name in ["web-stable", "web-canary"] {
         expect(&apply(&api, SERVICES, &service(name)).await, 201);
     }
@@ -190,5 +211,9 @@ async fn the_selector_of_a_canary_service_is_shared_with_the_controller() {
     expect(&kept, 200);
     assert_eq!(kept.json()["spec"], live["spec"]);
     let wiped = apply(&api, SERVICES, &service("web-stable")).await.json();
-    assert_eq!(wiped["spec"]["selector"], json!({"app": "web"}), "a bare apply wipes the key");
+    assert_eq!(
+        wiped["spec"]["selector"],
+        json!({"app": "web"}),
+        "a bare apply wipes the key"
+    );
 }
