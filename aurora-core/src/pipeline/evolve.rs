@@ -9,7 +9,7 @@ use super::deployment::{ActState, Away, Deployment, Phase, Run, SeenLevel, Stage
 use super::event::{Event, Submitted, What};
 use super::gate::{GateRef, GateState, Place};
 use super::{Ended, Parked, Pipeline, StopReason, Stopping};
-use crate::command::Direction;
+use crate::command::{Action, Direction};
 use crate::progress::{Progress, Standing};
 
 /// The state after an event. An event that does not fit parks the pipeline.
@@ -255,6 +255,12 @@ fn fold_run(target: &mut Deployment, version: u64, at: Timestamp, what: &What) {
                 answer: None,
             });
             run.acts.extend(asked);
+            // Nothing else asks for an abort.
+            if acts.iter().any(|act| act.action == Action::Abort) {
+                run.stage = Stage::Aborting;
+                run.since = at;
+                run.clock = Some(at);
+            }
         }
         What::ActAnswered {
             asked,

@@ -208,7 +208,7 @@ pub(crate) fn promote(level: &Progress) -> AskedAct {
 
 /// Why a target has failed, if it has.
 pub(crate) fn failure(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Timestamp) -> Option<Cause> {
-    if run.stage != Stage::Finishing {
+    if matches!(run.stage, Stage::Applying | Stage::Moving) {
         let observed = target.levels.values();
         for seen in observed {
             if let Some(cause) = failing_level(&target.name, run, seen, now) {
@@ -231,6 +231,7 @@ pub(crate) fn timed_out(
         return None;
     }
     let what = match run.stage {
+        Stage::Aborting => "its Rollouts could not be aborted",
         Stage::Applying => "its plan was not applied",
         Stage::Moving => "it did not reach its next gate or its end",
         Stage::Finishing => "its plan was not finished",

@@ -118,7 +118,7 @@ pub struct TargetView {
     pub status: ArmoryStatus,
     /// In ours.
     pub state: State,
-    /// What is being done: `waiting`, `before`, `applying`, `moving`, `finishing`, `after`, or how it ended.
+    /// What is being done: `waiting`, `before`, `applying`, `moving`, `finishing`, `aborting`, `after`, or how it ended.
     pub phase: String,
     /// Whether it is being taken back.
     pub rolling_back: bool,

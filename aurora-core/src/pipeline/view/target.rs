@@ -61,6 +61,7 @@ const fn phase_name(phase: &Phase) -> &'static str {
         Phase::Waiting => "waiting",
         Phase::Before => "before",
         Phase::Running(run) => match run.stage {
+            Stage::Aborting => "aborting",
             Stage::Applying => "applying",
             Stage::Moving => "moving",
             Stage::Finishing => "finishing",

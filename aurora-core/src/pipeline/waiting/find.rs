@@ -9,7 +9,7 @@ use super::actions::{cancel_action, gate_action};
 use super::{Blocker, Need, Reason, Rule, Subject, Viewer, Waiting};
 use crate::command::Direction;
 use crate::pipeline::decide::rules;
-use crate::pipeline::deployment::{Deployment, Phase, Run, Stage};
+use crate::pipeline::deployment::{Deployment, Phase, Run, SeenLevel, Stage};
 use crate::pipeline::event::End;
 use crate::pipeline::gate::{Gate, GateRef, GateState, Place};
 use crate::pipeline::{Pipeline, later};
@@ -207,8 +207,13 @@ fn beside_gates(pipeline: &Pipeline, target: &Deployment, now: Timestamp) -> Opt
         Phase::Running(run) => {
             if let Some(away) = &target.away {
                 let args = json!({"agent": target.account, "code": away.code});
+                let todo = if away.code.starts_with("agent.") {
+                    "; start or reconnect it"
+                } else {
+                    ""
+                };
                 let text = format!(
-                    "target `{name}` waits for the agent `{}`: {}; start or reconnect it",
+                    "target `{name}` waits for the agent `{}`: {}{todo}",
                     target.account, away.message
                 );
                 let mut wait = wait(target, "agent", away.since, reason("agent.away", args, text));
@@ -234,17 +239,29 @@ fn in_run(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Timestamp) -
     };
     let prefix = if back { "rolling back: " } else { "" };
     let mut wait = match run.stage {
+        Stage::Aborting => {
+            let text =
+                format!("{prefix}it cannot be applied, so the Rollouts of target `{name}` are aborted");
+            wait(
+                target,
+                "abort",
+                run.since,
+                reason(&code("abort"), json!({}), text),
+            )
+        }
         Stage::Applying => {
             let text = format!(
                 "{prefix}the agent `{}` applies the plan of target `{name}`",
                 target.account
             );
-            wait(
+            let mut wait = wait(
                 target,
                 "apply",
                 run.since,
                 reason(&code("apply"), json!({}), text),
-            )
+            );
+            wait.blockers = unseen(target, now).collect();
+            wait
         }
         Stage::Finishing => {
             let text = format!(
@@ -265,6 +282,26 @@ fn in_run(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Timestamp) -
     Some(wait)
 }
 
+fn is_unseen(seen: &SeenLevel, now: Timestamp) -> bool {
+    seen.level.standing == Standing::NotObserved && now >= later(seen.since, rules::NOT_SEEN_FOR)
+}
+
+/// Workloads that nobody took up for a minute.
+fn unseen(target: &Deployment, now: Timestamp) -> impl Iterator<Item = Blocker> {
+    target
+        .levels
+        .values()
+        .filter(move |seen| is_unseen(seen, now))
+        .map(|seen| {
+            let (object, since) = (&seen.level.object, seen.since);
+            let text = format!(
+                "{object} was not taken up since {since}; perhaps no controller watches it (missing, stopped, or \
+                 another instance id)"
+            );
+            blocker("workload", text)
+        })
+}
+
 fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &str) -> Waiting {
     let next = target
         .gates
@@ -279,20 +316,12 @@ fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &s
             .is_some_and(|(_, index, _)| rules::reached(level, index) == rules::Reached::No),
         None => level.standing != Standing::Done,
     };
-    let mut blockers: Vec<Blocker> = Vec::new();
-    for seen in target.levels.values().filter(|seen| late(&seen.level)) {
-        let unseen =
-            seen.level.standing == Standing::NotObserved && now >= later(seen.since, rules::NOT_SEEN_FOR);
-        let text = if unseen {
-            format!(
-                "{} was not taken up since {}; perhaps no controller watches it (missing, stopped, or another instance id)",
-                seen.level.object, seen.since
-            )
-        } else {
-            rules::describe(&seen.level)
-        };
-        blockers.push(blocker("workload", text));
-    }
+    let mut blockers: Vec<Blocker> = unseen(target, now).collect();
+    let others = target
+        .levels
+        .values()
+        .filter(|seen| !is_unseen(seen, now) && late(&seen.level));
+    blockers.extend(others.map(|seen| blocker("workload", rules::describe(&seen.level))));
     blockers.extend(paused_by_hand(target));
     blockers.extend(rules::own_pauses(target, run).map(|level| {
         let object = &level.object;
