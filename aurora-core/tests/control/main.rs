@@ -1,5 +1,7 @@
 //! The control plane over in-memory ports: whole pipelines, crashes, and seeded simulations.
 
+#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
+
 mod api;
 mod crash;
 mod failures;
