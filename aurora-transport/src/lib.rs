@@ -2,3 +2,5 @@
 
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "rest")]
+pub mod rest;

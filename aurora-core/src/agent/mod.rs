@@ -353,8 +353,9 @@ impl Dialer {
             tokio::select! {
                 biased;
                 Some((number, event)) = self.heard.recv() => {
-                    if matches!(event, Event::Ended { .. }) {
+                    if let Event::Ended { reason, .. } = event {
                         self.open.remove(&number);
+                        self.trouble(AgentState::Connecting, explain(reason).to_owned());
                     }
                 }
                 () = tokio::time::sleep_until(until) => return,
@@ -469,10 +470,7 @@ impl Dialer {
         } else {
             AgentState::Connecting
         };
-        let text = match reason {
-            Some(reason) => explain(reason),
-            None => "the link to the hub was lost",
-        };
+        let text = explain(reason);
         tracing::info!(agent.id = %self.shared.name, ?reason, "session ended");
         self.trouble(state, text.to_owned());
         retry_after.max(self.next_wait())
@@ -499,7 +497,10 @@ impl Dialer {
     }
 }
 
-fn explain(reason: CloseReason) -> &'static str {
+fn explain(reason: Option<CloseReason>) -> &'static str {
+    let Some(reason) = reason else {
+        return "the link to the hub was lost";
+    };
     match reason {
         CloseReason::Conflict => {
             "another instance of this agent is connected; declare its replicas, or stop one of them"

@@ -26,6 +26,12 @@ const RETRY_FROM: Duration = Duration::from_millis(500);
 /// Last bound of that wait.
 const RETRY_TO: Duration = Duration::from_secs(15);
 
+/// The longest that an agent which comes and goes is left alone.
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often an absent hub is tried again before it is said that the agent is away.
+const HUB_ATTEMPTS: u32 = 3;
+
 /// An act is one patch: an agent that has not answered after this is asked again.
 const ACT_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -56,6 +62,8 @@ pub(super) struct Job {
     pub(super) initiator: String,
     pub(super) timeout: Duration,
     pub(super) key: String,
+    /// How often in a row the agent was away: so much longer is waited before it is tried again.
+    pub(super) patience: u32,
     pub(super) effect: Effect,
     pub(super) reports: mpsc::Sender<Report>,
 }
@@ -72,6 +80,33 @@ pub(super) fn key(effect: &Effect) -> String {
 }
 
 impl Job {
+    /// The span of everything that this effect does.
+    pub(super) fn span(&self) -> tracing::Span {
+        let deployment = format!("{}/{}", self.pipeline, self.effect.target);
+        let name = match &self.effect.kind {
+            EffectKind::AwaitAgent => "await agent",
+            EffectKind::Begin => "begin",
+            EffectKind::Command { order, .. } => match order {
+                Asked::Act(_) => "act",
+                Asked::Apply { .. } => "apply",
+                Asked::Finish { .. } => "finish",
+            },
+            EffectKind::Observe { .. } => "observe",
+        };
+        let command = match &self.effect.kind {
+            EffectKind::Command { id, .. } => Some(tracing::field::display(*id)),
+            _ => None,
+        };
+        tracing::info_span!(
+            "deployment",
+            tenant = %self.tenant,
+            deployment.id = deployment,
+            agent.id = %self.account,
+            command.id = command,
+            effect = name,
+        )
+    }
+
     pub(super) async fn run(self) {
         let heard = match &self.effect.kind {
             EffectKind::AwaitAgent => self.await_agent().await,
@@ -129,6 +164,11 @@ impl Job {
 
     async fn await_agent(&self) -> Heard {
         let mut backoff = Backoff::new(RETRY_FROM, RETRY_TO);
+        // Whoever comes and goes all the time is not believed at once: each time is two stored events.
+        let patience = RETRY_FROM.saturating_mul(1_u32.checked_shl(self.patience).unwrap_or(u32::MAX));
+        if self.patience > 1 {
+            tokio::time::sleep(patience.min(MOST_PATIENCE)).await;
+        }
         loop {
             self.wait(&mut backoff).await;
             if let Ok(agents) = self.inner.router.agents(&self.tenant).await {
@@ -205,6 +245,7 @@ impl Job {
             ),
         };
         let mut backoff = Backoff::new(RETRY_FROM, RETRY_TO);
+        let mut absent = 0;
         loop {
             // The semaphore is never closed; were it, the order of commands would still be right.
             let permit = Arc::clone(&self.inner.commands).acquire_owned().await;
@@ -233,8 +274,13 @@ impl Job {
                         failure,
                     };
                 }
-                Tried::Away(heard) => return heard,
-                Tried::Again => {}
+                Tried::Away(heard) => {
+                    absent += 1;
+                    if absent == HUB_ATTEMPTS || !is_hub(&heard) {
+                        return heard;
+                    }
+                }
+                Tried::Again => absent = 0,
             }
             self.wait(&mut backoff).await;
         }
@@ -364,6 +410,7 @@ impl Job {
     /// Follows workloads, renewing the query; ends only when the agent is away.
     async fn observe(&self, tag: u64, observe: Observe) -> Heard {
         let mut backoff = Backoff::new(RETRY_FROM, RETRY_TO);
+        let mut absent = 0;
         loop {
             let command = Command {
                 // A query has no effect to repeat, so each renewal is a new one.
@@ -377,13 +424,17 @@ impl Job {
             match self.order(command, Some(observe.plan)).await {
                 Ok(order) => match self.inner.router.route(&self.agent(), order).await {
                     Ok(mut updates) => {
+                        absent = 0;
                         if self.follow(tag, &mut updates).await {
                             backoff.reset();
                         }
                     }
                     Err(error) => {
                         if let Tried::Away(heard) = self.unroutable(&error) {
-                            return heard;
+                            absent += 1;
+                            if absent == HUB_ATTEMPTS || !is_hub(&heard) {
+                                return heard;
+                            }
                         }
                     }
                 },
@@ -414,6 +465,11 @@ impl Job {
         }
         seen
     }
+}
+
+/// The hub may be back in a moment; an agent that the hub knows to be away is away.
+fn is_hub(heard: &Heard) -> bool {
+    matches!(heard, Heard::Away { code, .. } if code == "hub.unavailable")
 }
 
 /// What came of sending a command once.

@@ -4,6 +4,7 @@ use std::mem::discriminant;
 
 use jiff::Timestamp;
 
+use super::decide::rules;
 use super::deployment::{ActState, Away, Deployment, Phase, Run, SeenLevel, Stage};
 use super::event::{Event, Submitted, What};
 use super::gate::{GateRef, GateState, Place};
@@ -198,10 +199,16 @@ fn fold_target(target: &mut Deployment, version: u64, at: Timestamp, what: &What
         }
         What::ProgressSeen { tag, levels, .. } => {
             if target.run().is_some_and(|run| run.tag == *tag) {
+                let stood = at_own_pause(target);
                 target.levels_at = Some(at);
                 for level in levels {
                     let seen = seen(target.levels.get(&level.object), level, at);
                     target.levels.insert(level.object.clone(), seen);
+                }
+                if stood && !at_own_pause(target) {
+                    if let Phase::Running(run) = &mut target.phase {
+                        run.clock = run.clock.map(|_| at);
+                    }
                 }
             }
         }
@@ -264,6 +271,12 @@ fn fold_run(target: &mut Deployment, version: u64, at: Timestamp, what: &What) {
         // Seen and shown, but nothing follows from them alone.
         _ => {}
     }
+}
+
+fn at_own_pause(target: &Deployment) -> bool {
+    target
+        .run()
+        .is_some_and(|run| rules::own_pauses(target, run).next().is_some())
 }
 
 fn new_run(target: &Deployment, version: u64, at: Timestamp, direction: Direction) -> Run {

@@ -142,7 +142,9 @@ fn target_wakes(pipeline: &Pipeline, target: &Deployment) -> Vec<Timestamp> {
     let Some(run) = target.run() else {
         return wakes;
     };
-    wakes.extend(run.clock.map(|from| later(from, pipeline.timeout.as_duration())));
+    if rules::own_pauses(target, run).next().is_none() {
+        wakes.extend(run.clock.map(|from| later(from, pipeline.timeout.as_duration())));
+    }
     let grace = |since: Timestamp, grace: Duration| later(since, grace);
     for seen in target.levels.values() {
         wakes.extend(

@@ -454,6 +454,17 @@ fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &s
         blockers.push(blocker("workload", text));
     }
     blockers.extend(paused_by_hand(target));
+    blockers.extend(rules::own_pauses(target, run).map(|level| {
+        let object = &level.object;
+        blocker(
+            "person",
+            format!(
+                "{object} stands at a pause of its own, which the deploy file does not know; go on with \
+                 `kubectl argo rollouts promote {} -n {}`",
+                object.name, object.namespace
+            ),
+        )
+    }));
     let unanswered = run.acts.iter().filter(|act| act.answer.is_none()).count();
     let towards = match next {
         Some(step) if run.direction == Direction::Forward && !target.is_first() => {
@@ -482,7 +493,9 @@ fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &s
 }
 
 fn deadline(pipeline: &Pipeline, target: &Deployment, run: &Run, wait: &mut Waiting) {
-    wait.until = run.clock.map(|from| later(from, pipeline.timeout.as_duration()));
+    let counts = rules::own_pauses(target, run).next().is_none();
+    let clock = run.clock.filter(|_| counts);
+    wait.until = clock.map(|from| later(from, pipeline.timeout.as_duration()));
     let then = match run.direction {
         Direction::Forward if target.last_good.is_some() => "rollback",
         Direction::Forward | Direction::Back => "fail",

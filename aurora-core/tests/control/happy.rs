@@ -220,3 +220,34 @@ async fn another_control_plane_goes_on_when_one_stops() {
         .unwrap();
     assert_eq!(world.ended(id).await.state(), State::Succeeded);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_act_repeated_with_its_key_has_one_effect_and_the_same_answer() {
+    let world = World::new(&["staging"]);
+    let plane = world.plane();
+    let tasks = drive(&plane);
+    let id = submit(
+        &plane,
+        file("shop", "app:1", canary(), &[("staging", target("staging", &[]))]),
+    )
+    .await;
+    let canceller = deployer("grace", &[]);
+    let door = door().with_idempotency("k-1");
+    let comment = Some("wrong version".to_owned());
+    let first = plane
+        .cancel(&canceller, &door, id, comment.clone())
+        .await
+        .unwrap();
+    let again = plane.cancel(&canceller, &door, id, comment).await.unwrap();
+    assert_eq!((first.pipeline, first.version), (again.pipeline, again.version));
+    let other = plane.cancel(&canceller, &door, id, None).await.unwrap_err();
+    assert!(
+        matches!(other, aurora_core::control::ControlError::KeyReused),
+        "{other}"
+    );
+    plane
+        .cancel(&canceller, &crate::world::door(), id, None)
+        .await
+        .unwrap_err();
+    tasks.drain(std::time::Duration::from_secs(30)).await.unwrap();
+}

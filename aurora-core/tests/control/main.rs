@@ -3,6 +3,7 @@
 mod api;
 mod crash;
 mod failures;
+mod golden;
 mod happy;
 mod simulation;
 mod world;

@@ -7,7 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Deploys new versions of applications to many Kubernetes clusters, step by step.
 #[derive(Debug, Parser)]
-#[command(name = "aurora", version, arg_required_else_help = true, propagate_version = true, after_help = "\
+#[command(
+    name = "aurora",
+    version,
+    arg_required_else_help = true,
+    propagate_version = true,
+    after_help = "\
 Examples:
   aurora demo                                   watch an application roll out to two simulated clusters
   aurora up --simulate staging --simulate prod  run everything in one process and keep its state
@@ -15,7 +20,8 @@ Examples:
   aurora deploy approve 0199… --comment \"ok\"    say yes at the gate it waits at
 
 Exit codes: 0 succeeded, 1 failed, 2 wrong usage or invalid file, 3 another run holds the application,
-4 cancelled, rejected or expired, 5 the watch timed out, 64 wrong configuration of a server.")]
+4 cancelled, rejected or expired, 5 the watch timed out, 64 wrong configuration of a server."
+)]
 pub struct Cli {
     /// How to print: text for people, json or yaml for programs.
     #[arg(long, short = 'o', global = true, value_enum, default_value_t = Output::Text)]
@@ -151,13 +157,17 @@ pub struct DemoArgs {
 #[derive(Debug, Subcommand)]
 pub enum DeployCommand {
     /// Say yes at a gate that waits for approval.
-    #[command(after_help = "Examples:\n  aurora deploy approve 0199…\n  aurora deploy approve 0199… --target prod --comment \"numbers look good\"")]
+    #[command(
+        after_help = "Examples:\n  aurora deploy approve 0199…\n  aurora deploy approve 0199… --target prod --comment \"numbers look good\""
+    )]
     Approve(DecideArgs),
     /// End a pipeline: what runs is rolled back, what succeeded stays, what waits never starts.
     #[command(after_help = "Example:\n  aurora deploy cancel 0199… --comment \"wrong version\"")]
     Cancel(CancelArgs),
     /// List pipelines, the newest first.
-    #[command(after_help = "Examples:\n  aurora deploy list\n  aurora deploy list --application shop --status awaiting_approval -o json")]
+    #[command(
+        after_help = "Examples:\n  aurora deploy list\n  aurora deploy list --application shop --status awaiting_approval -o json"
+    )]
     List(ListArgs),
     /// Say no at a gate that waits for approval: the pipeline is cancelled and rolled back.
     #[command(after_help = "Example:\n  aurora deploy reject 0199… --target prod --comment \"error rate\"")]
@@ -204,7 +214,9 @@ pub struct FileArgs {
 
 /// `aurora render`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  aurora render -f deploy.yaml\n  aurora render -f deploy.yaml --target prod -o json")]
+#[command(
+    after_help = "Examples:\n  aurora render -f deploy.yaml\n  aurora render -f deploy.yaml --target prod -o json"
+)]
 pub struct RenderArgs {
     /// The deploy file.
     #[command(flatten)]
@@ -308,13 +320,19 @@ pub struct UpArgs {
     /// Run an agent of this name over a simulated cluster; repeat for more.
     #[arg(long, value_name = "AGENT")]
     pub simulate: Vec<String>,
-    /// Run an agent over the cluster of this kubeconfig; needs --context and --agent.
-    #[arg(long, value_name = "FILE", requires_all = ["context", "agent"])]
-    pub kubeconfig: Option<PathBuf>,
+    /// Run an agent over the cluster of this kubeconfig; with --context and --agent, as often as needed.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Vec<PathBuf>,
     /// The context of the kubeconfig; the current one is never taken by itself.
-    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
-    pub context: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub context: Vec<String>,
     /// The name of the agent over the kubeconfig's cluster.
-    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
-    pub agent: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub agent: Vec<String>,
+    /// Let an agent of this name connect that runs elsewhere; remembered for later starts.
+    #[arg(long, value_name = "NAME")]
+    pub allow_agent: Vec<String>,
+    /// Where to write the context; beside the other contexts, or into --state-dir where that is given.
+    #[arg(long, value_name = "FILE")]
+    pub context_out: Option<PathBuf>,
 }

@@ -35,8 +35,16 @@ pub struct Context {
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { server, issuer, client_id, .. } = self;
-        write!(f, "Context {{ server: {server:?}, issuer: {issuer:?}, client_id: {client_id:?}, .. }}")
+        let Self {
+            server,
+            issuer,
+            client_id,
+            ..
+        } = self;
+        write!(
+            f,
+            "Context {{ server: {server:?}, issuer: {issuer:?}, client_id: {client_id:?}, .. }}"
+        )
     }
 }
 
@@ -60,10 +68,14 @@ impl Context {
             ),
             Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
         };
-        let context: Self =
-            serde_json::from_str(&text).with_context(|| format!("{} is not a context file", path.display()))?;
+        let context: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a context file", path.display()))?;
         if context.version != 1 {
-            bail!("{} has version {}; this program knows version 1", path.display(), context.version);
+            bail!(
+                "{} has version {}; this program knows version 1",
+                path.display(),
+                context.version
+            );
         }
         Ok(context)
     }
@@ -110,7 +122,10 @@ fn folder(variable: &str, below_home: &str) -> Result<PathBuf> {
     Ok(base.join("aurora"))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a program's main may read its environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program's main may read its environment"
+)]
 fn variable_of(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Cancelled by a person, rejected, expired or superseded.
     Cancelled,
     /// It failed, or something broke.

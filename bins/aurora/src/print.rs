@@ -51,7 +51,9 @@ pub fn is_terminal() -> bool {
 /// Prints problems: as data on standard output, or as lines on standard error.
 pub fn problems(output: Output, problems: &[Problem]) -> Result<()> {
     if output != Output::Text {
-        return document(output, &serde_json::json!({ "problems": problems }), |_| String::new());
+        return document(output, &serde_json::json!({ "problems": problems }), |_| {
+            String::new()
+        });
     }
     for problem in problems {
         let severity = if problem.is_error() { "error" } else { "warning" };

@@ -80,6 +80,27 @@ pub(crate) fn gate_rollouts<'a>(
     })
 }
 
+/// Rollouts that stand at a pause of their own: a user's Rollout has steps that the file does not know.
+///
+/// Nobody but a person in the cluster moves them on, so no timeout counts meanwhile.
+pub(crate) fn own_pauses<'a>(target: &'a Deployment, run: &'a Run) -> impl Iterator<Item = &'a Progress> {
+    let mapped = |name: &String, index: usize| {
+        run.steps
+            .steps
+            .iter()
+            .any(|step| step.gate && step.index.get(name) == Some(&index))
+    };
+    run.steps
+        .rollouts
+        .keys()
+        .filter_map(move |name| Some((name, &target.rollout(name)?.level)))
+        .filter(move |(name, level)| match level.standing {
+            Standing::AtPause { index, .. } => !mapped(name, index),
+            _ => false,
+        })
+        .map(|(_, level)| level)
+}
+
 /// The last act on an object, as far as asking again is concerned.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum AskAgain {
@@ -206,7 +227,7 @@ pub(crate) fn timed_out(
     now: Timestamp,
 ) -> Option<Cause> {
     let from = run.clock?;
-    if now < later(from, pipeline.timeout.as_duration()) {
+    if own_pauses(target, run).next().is_some() || now < later(from, pipeline.timeout.as_duration()) {
         return None;
     }
     let what = match run.stage {

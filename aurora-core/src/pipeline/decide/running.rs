@@ -193,8 +193,9 @@ pub(super) fn open(target: &Deployment, step: usize) -> Vec<Consequence> {
     let acts = rules::gate_rollouts(target, step)
         .filter_map(|(_, index, seen)| {
             let level = &seen?.level;
-            matches!(level.standing, Standing::AtPause { index: at, .. } if at == index)
-                .then(|| rules::promote(level))
+            let stands = matches!(level.standing, Standing::AtPause { index: at, .. } if at == index);
+            // Without a token the act would be refused: it is asked once a level brings one.
+            (stands && level.expect.is_some()).then(|| rules::promote(level))
         })
         .collect();
     ask(target, "gateOpened", acts)
@@ -204,7 +205,7 @@ pub(super) fn open(target: &Deployment, step: usize) -> Vec<Consequence> {
 fn stand_again(target: &Deployment, run: &Run, step: usize, now: Timestamp) -> Vec<AskedAct> {
     rules::gate_rollouts(target, step)
         .filter_map(|(_, index, seen)| Some((index, &seen?.level)))
-        .filter(|(index, level)| rules::reached(level, *index) == Reached::Stands)
+        .filter(|(index, level)| level.expect.is_some() && rules::reached(level, *index) == Reached::Stands)
         .filter(|(_, level)| match rules::ask_again(run, level) {
             AskAgain::Now => true,
             AskAgain::AfterAnswer => false,

@@ -41,3 +41,18 @@ impl History {
         }
     }
 }
+
+impl History {
+    /// Per Rollout of a target the real weights that were seen, in order.
+    pub fn summary(&self, target: &str) -> String {
+        let mut text = String::new();
+        for (rollout, points) in self.0.get(target).into_iter().flatten() {
+            let mut weights: Vec<String> = points.iter().filter_map(|p| p.weight_real).map(|w| format!("{w} %")).collect();
+            weights.dedup();
+            if !weights.is_empty() {
+                text.push_str(&format!("    {rollout}: {}\n", weights.join(" → ")));
+            }
+        }
+        text
+    }
+}
