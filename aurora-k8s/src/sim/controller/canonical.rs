@@ -33,6 +33,7 @@ const KEPT: &[&str] = &[
     "duration",
     "port",
     "weight",
+    "service",
 ];
 
 /// Members whose content is the user's own map and is left alone.
