@@ -15,8 +15,8 @@ pub(crate) enum Target {
     Health,
     /// Objects of a kind.
     Objects(ObjectPath),
-    /// `/openapi/v3`.
-    OpenApi,
+    /// `/openapi/v3`, `/openapi/v3/apis/G/V`.
+    OpenApi { of: Option<(String, String)> },
     /// `/api/v1`, `/apis/G/V`.
     Resources { group: String, version: String },
     /// `/version`.
@@ -52,7 +52,13 @@ impl Target {
             }),
             ["version"] => Ok(Self::Version),
             ["healthz" | "livez" | "readyz", ..] => Ok(Self::Health),
-            ["openapi", "v3"] => Ok(Self::OpenApi),
+            ["openapi", "v3"] => Ok(Self::OpenApi { of: None }),
+            ["openapi", "v3", "api", version] => Ok(Self::OpenApi {
+                of: Some((String::new(), (*version).to_owned())),
+            }),
+            ["openapi", "v3", "apis", group, version] => Ok(Self::OpenApi {
+                of: Some(((*group).to_owned(), (*version).to_owned())),
+            }),
             ["api", version] => Ok(Self::Resources {
                 group: String::new(),
                 version: (*version).to_owned(),
