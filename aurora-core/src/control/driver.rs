@@ -36,7 +36,9 @@ const OFFER_AGAIN: Duration = Duration::from_millis(500);
 /// Why a driver ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum DriveEnd {
-    /// Nothing is left to do, or somebody else does it.
+    /// Another replica holds the lease.
+    Held,
+    /// Nothing is left to do, or it is to be begun again.
     Left,
     /// The pipeline cannot be read.
     Parked,
@@ -106,7 +108,7 @@ impl Driver {
             Ok(lease) => lease,
             Err(StoreError::Held { holder, .. }) => {
                 tracing::debug!(holder, "another replica drives this pipeline");
-                return DriveEnd::Left;
+                return DriveEnd::Held;
             }
             Err(error) => {
                 tracing::warn!(error = %ErrorChain(&error), "the lease cannot be taken");
