@@ -84,6 +84,8 @@ pub struct Pipeline {
     pub ended: Option<Ended>,
     /// Why it cannot be read any further.
     pub parked: Option<Parked>,
+    /// From which version on events were stored under which lease.
+    pub fences: BTreeMap<u64, u64>,
 }
 
 /// Why a pipeline is being ended before its work is done.
@@ -151,7 +153,13 @@ impl Pipeline {
             stopping: None,
             ended: None,
             parked: None,
+            fences: BTreeMap::new(),
         }
+    }
+
+    /// The fence of the lease under which the event of this version was stored; `None` before the first.
+    pub fn fence_at(&self, version: u64) -> Option<u64> {
+        self.fences.range(..=version).next_back().map(|(_, fence)| *fence)
     }
 
     /// Folds stored events, in order, onto this state.

@@ -93,6 +93,7 @@ fn submitted(dice: &mut Dice<'_>, at: Timestamp) -> Event {
     Event {
         at,
         by: Some(deed()),
+        fence: None,
         what: What::Submitted(Box::new(Submitted {
             application: "shop".into(),
             description: String::new(),
