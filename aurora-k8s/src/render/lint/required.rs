@@ -68,7 +68,6 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("containers/*/volumeDevices/*", &["devicePath", "name"]),
     ("dnsConfig/options/*", &["name"]),
     ("hostAliases/*", &["ip"]),
-    ("imagePullSecrets/*", &["name"]),
     ("os", &["name"]),
     ("readinessGates/*", &["conditionType"]),
     ("resourceClaims/*", &["name"]),
@@ -224,6 +223,22 @@ pub(super) fn check(spec: &Node<'_>, lint: &mut Lint<'_>) {
             if keys.iter().filter(|key| node.has(key)).count() != 1 {
                 let what = format!("needs exactly one of {}", keys.join(", "));
                 lint.error("notOne", &node, what, "");
+            }
+        }
+    }
+    for container in spec.field("initContainers").items() {
+        if container.text("restartPolicy") == Some("Always") {
+            continue;
+        }
+        for key in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+            if let Some(field) = container.get(key) {
+                let what = "cannot be used for a container that ends before the others start";
+                lint.error(
+                    "excludes",
+                    &field,
+                    what,
+                    "take it out, or set restartPolicy: Always",
+                );
             }
         }
     }
