@@ -9,10 +9,14 @@
     reason = "a replay reports by panicking when its fixtures are wrong"
 )]
 
+#[path = "traces/compare.rs"]
+mod compare;
 #[path = "traces/drivers.rs"]
 mod drivers;
 #[path = "traces/executor.rs"]
 mod executor;
+#[path = "traces/objects.rs"]
+mod objects;
 #[path = "traces/recording.rs"]
 mod recording;
 #[path = "traces/world.rs"]

@@ -203,10 +203,10 @@ fn scope_problems(config: &ClientConfig) -> Vec<String> {
         ClientKind::Service if config.scopes.iter().any(|scope| scope != ROUTE_COMMANDS) => {
             problems.push(format!("a service may have only the scope `{ROUTE_COMMANDS}`"));
         }
-        ClientKind::Service if !config.roles.is_empty() || !config.agents.is_empty() => {
-            problems.push("a service has neither roles nor agents".into());
-        }
         ClientKind::Machine | ClientKind::Service => {}
+    }
+    if config.kind == ClientKind::Service && !(config.roles.is_empty() && config.agents.is_empty()) {
+        problems.push("a service has neither roles nor agents".into());
     }
     problems
 }

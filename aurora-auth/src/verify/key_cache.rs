@@ -106,7 +106,7 @@ impl KeyCache {
                 state.attempts,
             )
         };
-        if quiet {
+        if quiet || self.is_fetching() {
             self.refresh(attempts).await;
             let found = self
                 .lock()
@@ -165,7 +165,7 @@ impl KeyCache {
                 .map(|attempt| now.saturating_duration_since(attempt));
             (since.is_none_or(|since| since >= state.pause()), state.attempts)
         };
-        if due {
+        if due || self.is_fetching() {
             self.refresh(attempts).await;
         }
         match &self.lock().held {
@@ -223,6 +223,11 @@ impl KeyCache {
             }
             (Err(_), Ok(_)) => {}
         }
+    }
+
+    /// Tells whether somebody fetches just now, so that waiting for it is worth while.
+    fn is_fetching(&self) -> bool {
+        self.turn.available_permits() == 0
     }
 
     fn is_known_absent(&self, id: &str, now: Instant) -> bool {

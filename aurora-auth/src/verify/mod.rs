@@ -20,9 +20,9 @@ use aurora_core::secret::Secret;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
+pub(crate) use self::claims::Claims;
 #[cfg(feature = "issue")]
 pub(crate) use self::claims::{Audience, is_scope, scopes_of};
-pub(crate) use self::claims::Claims;
 use self::compact::{MAX_TOKEN, Unverified};
 use self::key_cache::KeyCache;
 pub use self::policy::{Algorithm, LEEWAY, MAX_TTL, VerifyPolicy};

@@ -147,7 +147,9 @@ impl Agent {
                 replicas: 1,
                 software: concat!("aurora-agent/", env!("CARGO_PKG_VERSION")).into(),
                 labels: BTreeMap::new(),
-                features: ["observe", "inventory", "authRefresh"].map(str::to_owned).to_vec(),
+                features: ["observe", "inventory", "authRefresh"]
+                    .map(str::to_owned)
+                    .to_vec(),
                 inventory_every: Duration::from_secs(30),
                 grace: Duration::from_secs(20),
             },
@@ -268,7 +270,9 @@ impl Agent {
         }
         let sessions = dialer.close(grace).await;
         let commands = shared.dispatcher.drain(grace).await;
-        shared.health.send_modify(|health| health.state = AgentState::Stopped);
+        shared
+            .health
+            .send_modify(|health| health.state = AgentState::Stopped);
         sessions.and(commands)
     }
 }
@@ -349,8 +353,9 @@ impl Dialer {
             tokio::select! {
                 biased;
                 Some((number, event)) = self.heard.recv() => {
-                    if matches!(event, Event::Ended { .. }) {
+                    if let Event::Ended { reason, .. } = event {
                         self.open.remove(&number);
+                        self.trouble(AgentState::Connecting, explain(reason).to_owned());
                     }
                 }
                 () = tokio::time::sleep_until(until) => return,
@@ -450,16 +455,22 @@ impl Dialer {
         }
     }
 
-    fn ended(&mut self, reason: Option<CloseReason>, retry_after: Duration, lived: Option<Duration>) -> Duration {
+    fn ended(
+        &mut self,
+        reason: Option<CloseReason>,
+        retry_after: Duration,
+        lived: Option<Duration>,
+    ) -> Duration {
         if lived.is_some_and(|lived| lived >= STABLE_AFTER) {
             self.backoff.reset();
         }
         let refused = matches!(reason, Some(CloseReason::Denied | CloseReason::Version));
-        let state = if refused { AgentState::Refused } else { AgentState::Connecting };
-        let text = match reason {
-            Some(reason) => explain(reason),
-            None => "the link to the hub was lost",
+        let state = if refused {
+            AgentState::Refused
+        } else {
+            AgentState::Connecting
         };
+        let text = explain(reason);
         tracing::info!(agent.id = %self.shared.name, ?reason, "session ended");
         self.trouble(state, text.to_owned());
         retry_after.max(self.next_wait())
@@ -486,7 +497,10 @@ impl Dialer {
     }
 }
 
-fn explain(reason: CloseReason) -> &'static str {
+fn explain(reason: Option<CloseReason>) -> &'static str {
+    let Some(reason) = reason else {
+        return "the link to the hub was lost";
+    };
     match reason {
         CloseReason::Conflict => {
             "another instance of this agent is connected; declare its replicas, or stop one of them"

@@ -71,7 +71,10 @@ impl PlanSource for FetchedPlans {
             Failure::new(
                 ErrorKind::Invalid,
                 "planUnreadable",
-                format!("{}; perhaps the agent is older than the control plane", ErrorChain(&error)),
+                format!(
+                    "{}; perhaps the agent is older than the control plane",
+                    ErrorChain(&error)
+                ),
             )
         })?;
         self.cache().keep(digest, Arc::clone(&plan), body.len());
@@ -110,7 +113,11 @@ impl FetchedPlans {
     }
 
     async fn fetch_once(&self, digest: Digest) -> Result<Bytes, FetchError> {
-        let token = self.tokens.token(self.clock.now()).await.map_err(FetchError::Token)?;
+        let token = self
+            .tokens
+            .token(self.clock.now())
+            .await
+            .map_err(FetchError::Token)?;
         let fetching = self.connector.fetch(&token.secret, digest);
         match tokio::time::timeout(FETCH_WITHIN, fetching).await {
             Ok(fetched) => fetched.map_err(FetchError::Transport),
@@ -146,7 +153,9 @@ impl Cache {
         self.bytes += bytes;
         while self.bytes > CACHE_BYTES && self.plans.len() > 1 {
             let oldest = self.plans.iter().min_by_key(|(_, kept)| kept.used);
-            let Some(oldest) = oldest.map(|(digest, _)| *digest) else { break };
+            let Some(oldest) = oldest.map(|(digest, _)| *digest) else {
+                break;
+            };
             if let Some(gone) = self.plans.remove(&oldest) {
                 self.bytes -= gone.bytes;
             }

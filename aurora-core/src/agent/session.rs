@@ -67,7 +67,14 @@ pub(super) async fn converse(
             shared.opened(&welcome);
             // The agent reads events as long as it runs.
             let _ = events.send((number, Event::Opened)).await;
-            let session = Session::new(Arc::clone(&shared), number, welcome, token, link.tx, events.clone());
+            let session = Session::new(
+                Arc::clone(&shared),
+                number,
+                welcome,
+                token,
+                link.tx,
+                events.clone(),
+            );
             let (reason, retry_after) = session.run(link.rx, leave, stop).await;
             Event::Ended {
                 reason,
@@ -200,7 +207,9 @@ impl Session {
             if now >= self.heard + self.silence() {
                 return (Some(CloseReason::Silent), Duration::ZERO);
             }
-            let done = self.stopping.is_some_and(|until| now >= until || !self.has_mutations());
+            let done = self
+                .stopping
+                .is_some_and(|until| now >= until || !self.has_mutations());
             if done || (leaving && self.in_hand.is_empty()) {
                 // The hub learns it by the link's end if the link is full.
                 let _ = tx.try_send(FromAgent::Goodbye(if done { "stopping" } else { "moved" }.into()));
@@ -267,7 +276,10 @@ impl Session {
             }
             FromHub::Drain { reconnect_in, reason } => {
                 tracing::info!(session.id = %self.welcome.session, reason, "the hub sends the agent elsewhere");
-                let _ = self.events.send((self.number, Event::Draining { reconnect_in })).await;
+                let _ = self
+                    .events
+                    .send((self.number, Event::Draining { reconnect_in }))
+                    .await;
             }
             FromHub::Goodbye { reason, retry_after } => return Some((Some(reason), retry_after)),
             FromHub::Heartbeat => {}
@@ -301,7 +313,11 @@ impl Session {
         let credit = Arc::new(Credit::new(self.welcome.credit));
         let forwarding = forward(request, Arc::clone(&job), Arc::clone(&credit), self.tx.clone());
         self.forwarding.push(forwarding.boxed());
-        let held = InHand { job, credit, mutation };
+        let held = InHand {
+            job,
+            credit,
+            mutation,
+        };
         self.in_hand.insert(request, held);
     }
 
@@ -343,7 +359,8 @@ impl Session {
         let again = now + (left / 10).max(Duration::from_secs(1));
         match token {
             Ok(token) if !token.secret.equals(self.token.secret.expose()) => {
-                self.outbox.push_back(FromAgent::AuthRefresh(token.secret.clone()));
+                self.outbox
+                    .push_back(FromAgent::AuthRefresh(token.secret.clone()));
                 self.refresh_at = now + refresh_after(&token, at).max(Duration::from_secs(1));
                 self.token = token;
             }

@@ -1,5 +1,6 @@
 //! Decisions of people: approve, reject, cancel.
 
+use super::act_key::ActKey;
 use super::feed::Cursor;
 use super::{ControlError, ControlPlane, Door, actor, journal};
 use crate::authz::{Deploy, Grant};
@@ -52,7 +53,7 @@ impl ControlPlane {
     ) -> Result<Recorded, ControlError> {
         let person = person(grant, door, decision.comment)?;
         let (gate, expect) = (decision.gate, decision.expect);
-        self.record(grant, id, Input::Approve { gate, expect, person })
+        self.record(grant, door, id, Input::Approve { gate, expect, person })
             .await
     }
 
@@ -72,7 +73,7 @@ impl ControlPlane {
     ) -> Result<Recorded, ControlError> {
         let person = person(grant, door, decision.comment)?;
         let (gate, expect) = (decision.gate, decision.expect);
-        self.record(grant, id, Input::Reject { gate, expect, person })
+        self.record(grant, door, id, Input::Reject { gate, expect, person })
             .await
     }
 
@@ -91,23 +92,33 @@ impl ControlPlane {
         comment: Option<String>,
     ) -> Result<Recorded, ControlError> {
         let person = person(grant, door, comment)?;
-        self.record(grant, id, Input::Cancel { person }).await
+        self.record(grant, door, id, Input::Cancel { person }).await
     }
 
     async fn record(
         &self,
         grant: &Grant<Deploy>,
+        door: &Door,
         id: PipelineId,
         input: Input,
     ) -> Result<Recorded, ControlError> {
         let store = self.inner.store.as_ref();
         let scope = Scope::from(grant.tenant());
+        let key = ActKey::of(grant, door, id, &input);
         for _ in 0..ATTEMPTS {
+            if let Some(key) = &key
+                && let Some(answer) = key.answered(store, &scope).await?
+            {
+                return Ok(answer);
+            }
             let pipeline = journal::load(store, &scope, id)
                 .await?
                 .ok_or_else(|| not_found(id))?;
             let events = crate::pipeline::decide(&pipeline, input.clone(), self.inner.clock.now())?;
-            let (batch, _) = journal::batch(&scope, None, &pipeline, &events);
+            let (mut batch, _) = journal::batch(&scope, None, &pipeline, &events);
+            if let Some(key) = &key {
+                key.remember(&mut batch, id, pipeline.version + 1);
+            }
             match store.commit(batch).await {
                 Ok(committed) => {
                     tracing::info!(tenant = %grant.tenant(), pipeline.id = %id, "decision recorded");

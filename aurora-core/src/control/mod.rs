@@ -1,5 +1,6 @@
 //! The control plane: use cases over stored pipelines, and the runner that drives them.
 
+mod act_key;
 mod acts;
 mod audit;
 mod driver;
@@ -165,6 +166,8 @@ pub struct Door {
     pub channel: Channel,
     /// The program, where it said so.
     pub client: Option<ClientProduct>,
+    /// A key that makes a repeat of the same act have no second effect.
+    pub idempotency: Option<String>,
 }
 
 impl Door {
@@ -173,7 +176,15 @@ impl Door {
         Self {
             channel,
             client: None,
+            idempotency: None,
         }
+    }
+
+    /// Has the next act be remembered under a key: repeated with it, it gives the same answer.
+    #[must_use]
+    pub fn with_idempotency(mut self, key: impl Into<String>) -> Self {
+        self.idempotency = Some(key.into());
+        self
     }
 
     /// The actor that a principal is when it comes through this door.
@@ -198,6 +209,9 @@ pub enum ControlError {
         /// What is wrong and what would be right.
         problem: String,
     },
+    /// The key was used for another act.
+    #[error("the idempotency key was used for another act; use a new key for each act")]
+    KeyReused,
     /// There is no such thing in this tenant.
     #[error("there is no {what}")]
     NotFound {
@@ -226,7 +240,7 @@ impl ControlError {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Contended { .. } => ErrorKind::Unavailable,
-            Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::Invalid { .. } | Self::KeyReused => ErrorKind::Invalid,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Refused(refused) => refused.kind(),
             Self::Router { source } => source.kind(),

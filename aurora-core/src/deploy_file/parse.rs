@@ -175,7 +175,10 @@ fn document(walk: &mut Walk<'_>, root: &At<'_>) -> Option<(DeployFile, Files, Op
         "providerOptions",
     ];
     for key in later {
-        if let Some(at) = entries.take(key) {
+        if let Some(at) = entries.take(key)
+            // Clients of the older product send some of these as null where they are not used.
+            && !matches!(at.node.kind, Kind::Null)
+        {
             walk.not_yet(&at, &format!("`{key}`"));
         }
     }
@@ -598,6 +601,10 @@ fn files(walk: &mut Walk<'_>, at: &At<'_>) -> Files {
     };
     let mut files = Files::default();
     for (key, value) in entries.take_all() {
+        // So do clients of the older product list an inline manifest.
+        if matches!(value.node.kind, Kind::Null) {
+            continue;
+        }
         let items = walk.list(&value).unwrap_or_default();
         let single = items.len() == 1;
         let texts = items.iter().enumerate().filter_map(|(index, item)| {

@@ -117,9 +117,14 @@ fn goodbye(tx: &mpsc::Sender<FromHub>, reason: CloseReason, retry_after: Duratio
 enum Drain {
     Not,
     /// The token ended; a new one would bring the session back.
-    Expired { until: Instant },
+    Expired {
+        until: Instant,
+    },
     /// The hub stops.
-    Stopping { moved: Instant, until: Instant },
+    Stopping {
+        moved: Instant,
+        until: Instant,
+    },
 }
 
 struct Conversation {
@@ -276,7 +281,11 @@ impl Conversation {
         let share = u128::from(self.hub.entropy.next_u64());
         let nanos = (share * options.drain_spread.as_nanos()) >> 64;
         let reconnect_in = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        let linger = if options.drain_spread.is_zero() { Duration::ZERO } else { LINGER };
+        let linger = if options.drain_spread.is_zero() {
+            Duration::ZERO
+        } else {
+            LINGER
+        };
         let now = Instant::now();
         self.drain = Drain::Stopping {
             moved: now + reconnect_in + linger,
@@ -356,9 +365,7 @@ fn silence(heartbeat: Duration) -> Duration {
 }
 
 /// The token that is being verified; pending when there is none.
-async fn verification(
-    verifying: &mut Option<Verification>,
-) -> Result<Arc<Principal>, TokenError> {
+async fn verification(verifying: &mut Option<Verification>) -> Result<Arc<Principal>, TokenError> {
     match verifying {
         Some(future) => {
             let verified = future.await;

@@ -177,18 +177,32 @@ mod tests {
     }
 
     fn snapshot(view: &mut InventoryView, epoch: u64, generation: u64, names: &[&str]) -> Result<(), String> {
-        let items: BTreeMap<_, _> = names.iter().map(|name| ((*name).to_owned(), item(name))).collect();
+        let items: BTreeMap<_, _> = names
+            .iter()
+            .map(|name| ((*name).to_owned(), item(name)))
+            .collect();
         let (count, digest) = (items.len() as u64, inventory_digest(&items));
         let mut take = |news| view.take(epoch, |_| true, news, Timestamp::UNIX_EPOCH);
         take(Inventory::Begin { generation })?;
         for (key, value) in items {
-            take(Inventory::Item { generation, key, value })?;
+            take(Inventory::Item {
+                generation,
+                key,
+                value,
+            })?;
         }
-        take(Inventory::End { generation, count, digest })
+        take(Inventory::End {
+            generation,
+            count,
+            digest,
+        })
     }
 
     fn names(view: &InventoryView) -> Vec<String> {
-        view.status().into_iter().flat_map(|held| held.items.into_keys()).collect()
+        view.status()
+            .into_iter()
+            .flat_map(|held| held.items.into_keys())
+            .collect()
     }
 
     #[test]
@@ -227,7 +241,14 @@ mod tests {
         let mut take = |news| view.take(1, |_| true, news, Timestamp::UNIX_EPOCH);
         take(Inventory::Begin { generation: 2 }).unwrap();
         let digest = crate::digest::Digest::of(b"something else");
-        assert!(take(Inventory::End { generation: 2, count: 0, digest }).is_err());
+        assert!(
+            take(Inventory::End {
+                generation: 2,
+                count: 0,
+                digest
+            })
+            .is_err()
+        );
         assert_eq!(names(&view), ["a"]);
     }
 
@@ -237,7 +258,12 @@ mod tests {
         snapshot(&mut view, 2, 1, &["new"]).unwrap();
         snapshot(&mut view, 1, 9, &["old"]).unwrap();
         assert_eq!(names(&view), ["new"]);
-        let delta = Inventory::Delta { generation: 9, sequence: 1, key: "x".into(), value: None };
+        let delta = Inventory::Delta {
+            generation: 9,
+            sequence: 1,
+            key: "x".into(),
+            value: None,
+        };
         assert!(view.take(1, |_| false, delta, Timestamp::UNIX_EPOCH).is_err());
     }
 }

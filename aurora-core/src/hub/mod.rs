@@ -3,7 +3,7 @@
 mod calls;
 mod conversation;
 mod inventory;
-pub(crate) mod mailbox;
+pub mod mailbox;
 mod outbox;
 mod registry;
 mod session;
@@ -78,7 +78,9 @@ impl Default for Options {
             in_flight: 256,
             drain_spread: Duration::from_secs(5),
             grace: Duration::from_secs(30),
-            features: ["observe", "inventory", "authRefresh"].map(str::to_owned).to_vec(),
+            features: ["observe", "inventory", "authRefresh"]
+                .map(str::to_owned)
+                .to_vec(),
         }
     }
 }
@@ -174,7 +176,9 @@ impl Hub {
         }
         self.inner.draining.store(true, Ordering::Relaxed);
         drain.cancel();
-        tasks.drain(self.inner.options.grace + Duration::from_secs(5)).await
+        tasks
+            .drain(self.inner.options.grace + Duration::from_secs(5))
+            .await
     }
 
     fn of(inner: Inner) -> Self {
@@ -243,7 +247,9 @@ fn check(order: &Order) -> Result<(), RouteError> {
     let invalid = |problem: String| Err(RouteError::Invalid { problem });
     let deadline = order.command.deadline;
     if deadline.is_zero() || deadline > MAX_DEADLINE {
-        return invalid(format!("its deadline of {deadline:?} is not between 1 ns and {MAX_DEADLINE:?}"));
+        return invalid(format!(
+            "its deadline of {deadline:?} is not between 1 ns and {MAX_DEADLINE:?}"
+        ));
     }
     if let Verb::Ping { payload } = &order.command.verb
         && payload.len() > MAX_PING_BYTES

@@ -190,7 +190,12 @@ impl Registry {
     }
 
     /// Takes an agent's inventory in; an error asks for all of it again.
-    pub(super) fn inventory(&mut self, from: &Session, news: Inventory, now: Timestamp) -> Result<(), String> {
+    pub(super) fn inventory(
+        &mut self,
+        from: &Session,
+        news: Inventory,
+        now: Timestamp,
+    ) -> Result<(), String> {
         let Some(entry) = self.agents.get_mut(&from.key) else {
             return Ok(());
         };

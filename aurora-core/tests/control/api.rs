@@ -8,8 +8,8 @@ use aurora_core::port::store::{Append, Batch, RecordKey, Store as _};
 use futures::StreamExt as _;
 
 use crate::world::{
-    World, canary, deployer, door, drive, file, first_version, operator, principal, reader, see, stands, submission,
-    submit, target, yes,
+    World, canary, deployer, door, drive, file, first_version, operator, principal, reader, see, stands,
+    submission, submit, target, yes,
 };
 
 #[tokio::test(start_paused = true)]
@@ -19,14 +19,23 @@ async fn one_run_per_application() {
     let targets = [("staging", target("staging", &[]))];
     let first = submit(&plane, file("shop", "app:1", canary(), &targets)).await;
     let second = submission(file("shop", "app:2", canary(), &targets));
-    let refused = plane.submit(&deployer("ada", &[]), &door(), second.clone()).await.unwrap_err();
-    assert!(matches!(&refused, SubmitError::Busy { pipeline, .. } if *pipeline == first), "{refused:?}");
+    let refused = plane
+        .submit(&deployer("ada", &[]), &door(), second.clone())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&refused, SubmitError::Busy { pipeline, .. } if *pipeline == first),
+        "{refused:?}"
+    );
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     submit(&plane, file("other", "app:1", canary(), &targets)).await;
 
     let _tasks = drive(&plane);
     world.ended(first).await;
-    plane.submit(&deployer("ada", &[]), &door(), second).await.unwrap();
+    plane
+        .submit(&deployer("ada", &[]), &door(), second)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -34,8 +43,14 @@ async fn an_account_that_was_never_seen_is_refused_and_one_that_is_offline_is_no
     let world = World::new(&["staging"]);
     let plane = world.plane();
     let unknown = submission(file("shop", "app:1", canary(), &[("moon", target("moon", &[]))]));
-    let refused = plane.submit(&deployer("ada", &[]), &door(), unknown).await.unwrap_err();
-    assert!(matches!(refused, SubmitError::AccountUnknown { .. }), "{refused:?}");
+    let refused = plane
+        .submit(&deployer("ada", &[]), &door(), unknown)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, SubmitError::AccountUnknown { .. }),
+        "{refused:?}"
+    );
     assert!(refused.to_string().contains("`moon`"), "{refused}");
 
     assert!(plane.agents(&operator()).await.unwrap()[0].online);
@@ -48,7 +63,11 @@ async fn an_account_that_was_never_seen_is_refused_and_one_that_is_offline_is_no
         world.clock.clone(),
     );
     assert!(!plane.agents(&operator()).await.unwrap()[0].online);
-    submit(&plane, file("shop", "app:1", canary(), &[("staging", target("staging", &[]))])).await;
+    submit(
+        &plane,
+        file("shop", "app:1", canary(), &[("staging", target("staging", &[]))]),
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,7 +80,10 @@ async fn the_same_key_submits_once() {
     let ada = deployer("ada", &[]);
     let first = plane.submit(&ada, &door(), one.clone()).await.unwrap();
     let again = plane.submit(&ada, &door(), one.clone()).await.unwrap();
-    assert_eq!((first.pipeline, first.repeated, again.repeated), (again.pipeline, false, true));
+    assert_eq!(
+        (first.pipeline, first.repeated, again.repeated),
+        (again.pipeline, false, true)
+    );
     let mut other = submission(file("shop", "app:2", canary(), &targets));
     other.idempotency = Some("build-7".to_owned());
     let refused = plane.submit(&ada, &door(), other).await.unwrap_err();
@@ -76,7 +98,10 @@ async fn all_problems_of_all_targets_come_at_once() {
     one.namespace = None;
     other.namespace = None;
     let wrong = submission(file("shop", "app:1", canary(), &[("a", one), ("b", other)]));
-    let refused = plane.submit(&deployer("ada", &[]), &door(), wrong).await.unwrap_err();
+    let refused = plane
+        .submit(&deployer("ada", &[]), &door(), wrong)
+        .await
+        .unwrap_err();
     let SubmitError::Invalid { problems } = refused else {
         panic!("{refused:?}");
     };
@@ -95,24 +120,39 @@ async fn of_two_approvers_the_slower_hears_who_was_faster() {
     world.until(id, |p| stands(p, "staging/step/1")).await;
     let gate = "staging/step/1";
 
-    let nobody = plane.approve(&deployer("eve", &["intern"]), &door(), id, yes(gate)).await.unwrap_err();
+    let nobody = plane
+        .approve(&deployer("eve", &["intern"]), &door(), id, yes(gate))
+        .await
+        .unwrap_err();
     assert_eq!(nobody.kind(), ErrorKind::Denied);
     let mut stale = yes(gate);
     stale.expect = Some("staging/step/1:sha256:0".to_owned());
     let grace = deployer("grace", &["release-manager"]);
     let changed = plane.approve(&grace, &door(), id, stale).await.unwrap_err();
-    assert!(matches!(changed, ControlError::Refused(Refused::Changed { .. })), "{changed:?}");
+    assert!(
+        matches!(changed, ControlError::Refused(Refused::Changed { .. })),
+        "{changed:?}"
+    );
 
     let mut seen = yes(gate);
     seen.expect = see(&plane, id).await.actions[0].expect.clone();
     let recorded = plane.approve(&grace, &door(), id, seen.clone()).await.unwrap();
     assert!(recorded.version > 1);
-    let late = plane.approve(&deployer("bob", &["release-manager"]), &door(), id, seen).await.unwrap_err();
+    let late = plane
+        .approve(&deployer("bob", &["release-manager"]), &door(), id, seen)
+        .await
+        .unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Conflict);
     assert!(late.to_string().starts_with("grace opened gate"), "{late}");
-    let ahead = plane.approve(&grace, &door(), id, yes("staging/step/3")).await.unwrap_err();
+    let ahead = plane
+        .approve(&grace, &door(), id, yes("staging/step/3"))
+        .await
+        .unwrap_err();
     assert_eq!(ahead.kind(), ErrorKind::Conflict);
-    let none = plane.approve(&grace, &door(), id, yes("staging/step/2")).await.unwrap_err();
+    let none = plane
+        .approve(&grace, &door(), id, yes("staging/step/2"))
+        .await
+        .unwrap_err();
     assert_eq!(none.kind(), ErrorKind::NotFound);
 }
 
@@ -126,30 +166,55 @@ async fn an_administrator_opens_every_gate() {
     let id = submit(&plane, file("shop", "app:2", canary(), &targets)).await;
     world.until(id, |p| stands(p, "staging/step/1")).await;
     let root = principal("root", &[], &["api:tenant:full"]).authorize().unwrap();
-    plane.approve(&root, &door(), id, yes("staging/step/1")).await.unwrap();
+    plane
+        .approve(&root, &door(), id, yes("staging/step/1"))
+        .await
+        .unwrap();
     let audit = world
         .store
         .records(&world.scope())
         .into_iter()
         .filter(|record| record.key.kind == "audit")
         .map(|record| String::from_utf8(record.value.to_vec()).unwrap());
-    assert!(audit.into_iter().any(|line| line.contains("\"basis\":\"administrator\"") && line.contains("looks good")));
+    assert!(
+        audit
+            .into_iter()
+            .any(|line| line.contains("\"basis\":\"administrator\"") && line.contains("looks good"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_tenant_sees_nothing() {
     let world = World::new(&["staging"]);
     let plane = world.plane();
-    let id = submit(&plane, file("shop", "app:1", canary(), &[("staging", target("staging", &[]))])).await;
+    let id = submit(
+        &plane,
+        file("shop", "app:1", canary(), &[("staging", target("staging", &[]))]),
+    )
+    .await;
     let mut foreign = (*principal("mallory", &[], &["manage:deploy"])).clone();
     foreign.tenant = Some(aurora_core::tenant::Tenant::new("acme", "other").unwrap());
     let foreign = std::sync::Arc::new(foreign);
     let looks = plane.view(&foreign.authorize().unwrap(), id).await.unwrap_err();
-    let acts = plane.cancel(&foreign.authorize().unwrap(), &door(), id, None).await.unwrap_err();
-    assert_eq!((looks.kind(), acts.kind()), (ErrorKind::NotFound, ErrorKind::NotFound));
-    let page = plane.list(&foreign.authorize().unwrap(), &PipelineQuery::default()).await.unwrap();
+    let acts = plane
+        .cancel(&foreign.authorize().unwrap(), &door(), id, None)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (looks.kind(), acts.kind()),
+        (ErrorKind::NotFound, ErrorKind::NotFound)
+    );
+    let page = plane
+        .list(&foreign.authorize().unwrap(), &PipelineQuery::default())
+        .await
+        .unwrap();
     assert!(page.rows.is_empty());
-    assert!(plane.pipeline_events(&foreign.authorize().unwrap(), id, Cursor::START).await.is_err());
+    assert!(
+        plane
+            .pipeline_events(&foreign.authorize().unwrap(), id, Cursor::START)
+            .await
+            .is_err()
+    );
     see(&plane, id).await;
 }
 
@@ -176,7 +241,8 @@ async fn lists_filter_count_and_page_both_ways() {
         ..PipelineQuery::default()
     };
     let first = page(limited(None)).await;
-    let found = |page: &aurora_core::control::ListPage| page.rows.iter().map(|row| row.id).collect::<Vec<_>>();
+    let found =
+        |page: &aurora_core::control::ListPage| page.rows.iter().map(|row| row.id).collect::<Vec<_>>();
     assert_eq!(found(&first), ids[..3]);
     assert_eq!(first.prev, None);
     let second = page(limited(first.next.clone())).await;
@@ -206,7 +272,10 @@ async fn lists_filter_count_and_page_both_ways() {
     .await;
     assert_eq!(done.rows.len(), 1);
     assert_eq!(done.rows[0].application, "app-3");
-    let wrong = plane.list(&reader(), &limited(Some("nonsense".to_owned()))).await.unwrap_err();
+    let wrong = plane
+        .list(&reader(), &limited(Some("nonsense".to_owned())))
+        .await
+        .unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::Invalid);
 }
 
@@ -230,11 +299,20 @@ async fn a_feed_goes_on_from_its_cursor_without_gap_or_repeat() {
     assert_eq!(cursors.last(), Some(&document.as_of.cursor));
 
     let again = plane.events(&reader(), cursors[4]).await.unwrap();
-    let rest: Vec<_> = again.take(total - 5).map(|item| item.unwrap().cursor).collect().await;
+    let rest: Vec<_> = again
+        .take(total - 5)
+        .map(|item| item.unwrap().cursor)
+        .collect()
+        .await;
     assert_eq!(rest, cursors[5..]);
 
     plane
-        .approve(&deployer("grace", &["release-manager"]), &door(), id, yes("staging/step/1"))
+        .approve(
+            &deployer("grace", &["release-manager"]),
+            &door(),
+            id,
+            yes("staging/step/1"),
+        )
         .await
         .unwrap();
     let next = live.next().await.unwrap().unwrap();
@@ -245,7 +323,9 @@ async fn a_feed_goes_on_from_its_cursor_without_gap_or_repeat() {
     let own: Vec<_> = own.map(Result::unwrap).collect().await;
     assert_eq!(own.last().unwrap().row.as_ref().unwrap().state, State::Succeeded);
     assert!(own.iter().all(|item| item.subject == id));
-    let beyond = plane.events(&reader(), "t1.00000000ffffffff".parse().unwrap()).await;
+    let beyond = plane
+        .events(&reader(), "t1.00000000ffffffff".parse().unwrap())
+        .await;
     assert!(beyond.is_err());
 }
 
@@ -253,7 +333,11 @@ async fn a_feed_goes_on_from_its_cursor_without_gap_or_repeat() {
 async fn an_event_of_a_newer_program_parks_its_pipeline_and_no_other() {
     let world = World::new(&["staging", "prod"]);
     let plane = world.plane();
-    let broken = submit(&plane, file("broken", "app:1", canary(), &[("prod", target("prod", &[]))])).await;
+    let broken = submit(
+        &plane,
+        file("broken", "app:1", canary(), &[("prod", target("prod", &[]))]),
+    )
+    .await;
     let mut batch = Batch::new(world.scope());
     batch.appends.push(Append {
         stream: format!("pipeline/{broken}"),
@@ -262,15 +346,30 @@ async fn an_event_of_a_newer_program_parks_its_pipeline_and_no_other() {
     });
     world.store.commit(batch).await.unwrap();
     let _tasks = drive(&plane);
-    first_version(&world, &plane, file("shop", "app:1", canary(), &[("staging", target("staging", &[]))])).await;
+    first_version(
+        &world,
+        &plane,
+        file("shop", "app:1", canary(), &[("staging", target("staging", &[]))]),
+    )
+    .await;
     let seen = see(&plane, broken).await;
     assert_eq!((seen.state, seen.status), (State::Parked, ArmoryStatus::Unknown));
-    assert!(seen.waiting[0].reason.text.contains("`teleported`"), "{:#?}", seen.waiting);
-    let refused = plane.cancel(&deployer("ada", &[]), &door(), broken, None).await.unwrap_err();
+    assert!(
+        seen.waiting[0].reason.text.contains("`teleported`"),
+        "{:#?}",
+        seen.waiting
+    );
+    let refused = plane
+        .cancel(&deployer("ada", &[]), &door(), broken, None)
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("cannot be read"), "{refused}");
     let row = world
         .store
-        .get(&world.scope(), &RecordKey::new("pipeline.summary", broken.to_string()))
+        .get(
+            &world.scope(),
+            &RecordKey::new("pipeline.summary", broken.to_string()),
+        )
         .await
         .unwrap();
     let row: aurora_core::pipeline::Summary = serde_json::from_slice(&row.unwrap().value).unwrap();

@@ -12,7 +12,8 @@ use aurora_core::tasks::Tasks;
 use serde_json::json;
 
 use crate::world::{
-    World, approval, canary, deployer, door, drive, file, first_version, rollout, see, stands, submit, target, yes,
+    World, approval, canary, deployer, door, drive, file, first_version, rollout, see, stands, submit,
+    target, yes,
 };
 
 /// A world in which version 1 of the application runs.
@@ -59,10 +60,20 @@ async fn a_crash_looping_version_is_taken_back_and_the_pod_is_named() {
     let seen = see(&plane, id).await;
     let error = seen.targets[0].error.as_ref().unwrap();
     assert_eq!(error.code, "failingPod");
-    assert!(error.message.contains("exit code 1") && error.message.contains("restart"), "{}", error.message);
+    assert!(
+        error.message.contains("exit code 1") && error.message.contains("restart"),
+        "{}",
+        error.message
+    );
     assert!(!seen.evidence.is_empty() && !seen.evidence[0].evidence.pod.pod.is_empty());
     let old = world.cluster("staging").writes().iter().any(|write| {
-        matches!(write, aurora_core::port::executor::memory::Write::Acted { action: Action::Abort, .. })
+        matches!(
+            write,
+            aurora_core::port::executor::memory::Write::Acted {
+                action: Action::Abort,
+                ..
+            }
+        )
     });
     assert!(!old, "there is no abort before going back");
 }
@@ -70,11 +81,16 @@ async fn a_crash_looping_version_is_taken_back_and_the_pod_is_named() {
 #[tokio::test(start_paused = true)]
 async fn an_image_that_cannot_be_pulled_fails_after_a_minute() {
     let (world, plane, _tasks) = settled(&["staging"]).await;
-    world.cluster("staging").break_image("app:2", PodFault::Unpullable);
+    world
+        .cluster("staging")
+        .break_image("app:2", PodFault::Unpullable);
     let targets = [("staging", target("staging", &[]))];
     let id = submit(&plane, file("shop", "app:2", canary(), &targets)).await;
     let pipeline = world.ended(id).await;
-    let after = pipeline.targets["staging"].failed_at.unwrap().duration_since(pipeline.submitted_at);
+    let after = pipeline.targets["staging"]
+        .failed_at
+        .unwrap()
+        .duration_since(pipeline.submitted_at);
     assert!((59..62).contains(&after.as_secs()), "{after:?}");
     assert_eq!(pipeline.ended.unwrap().rolled_back, Some(RolledBack::Yes));
 }
@@ -82,14 +98,22 @@ async fn an_image_that_cannot_be_pulled_fails_after_a_minute() {
 #[tokio::test(start_paused = true)]
 async fn a_target_that_does_not_reach_its_gate_in_time_is_taken_back() {
     let (world, plane, _tasks) = settled(&["staging"]).await;
-    world.cluster("staging").break_image("app:2", PodFault::NeverReady);
+    world
+        .cluster("staging")
+        .break_image("app:2", PodFault::NeverReady);
     let targets = [("staging", target("staging", &[]))];
     let id = submit(&plane, file("shop", "app:2", canary(), &targets)).await;
     let pipeline = world.ended(id).await;
     let failed = pipeline.targets["staging"].failed.as_ref().unwrap();
     assert_eq!(failed.code, "timeout");
-    assert!(failed.details.iter().any(|line| line.contains("new pods")), "{failed:#?}");
-    let after = pipeline.targets["staging"].failed_at.unwrap().duration_since(pipeline.submitted_at);
+    assert!(
+        failed.details.iter().any(|line| line.contains("new pods")),
+        "{failed:#?}"
+    );
+    let after = pipeline.targets["staging"]
+        .failed_at
+        .unwrap()
+        .duration_since(pipeline.submitted_at);
     assert!((1799..1803).contains(&after.as_secs()), "{after:?}");
     is_back(&world, "staging");
 }
@@ -102,7 +126,10 @@ async fn a_gate_does_not_count_against_the_timeout() {
     world.until(id, |p| stands(p, "staging/step/1")).await;
     tokio::time::sleep(Duration::from_secs(7200)).await;
     let approver = deployer("grace", &["release-manager"]);
-    plane.approve(&approver, &door(), id, yes("staging/step/1")).await.unwrap();
+    plane
+        .approve(&approver, &door(), id, yes("staging/step/1"))
+        .await
+        .unwrap();
     assert_eq!(world.ended(id).await.state(), State::Succeeded);
 }
 
@@ -117,7 +144,11 @@ async fn going_back_can_fail_too() {
     assert_eq!(pipeline.state(), State::Failed);
     assert_eq!(pipeline.ended.unwrap().rolled_back, Some(RolledBack::Failed));
     let failed = pipeline.targets["staging"].failed.as_ref().unwrap();
-    assert_ne!(failed.details, Vec::<String>::new(), "why going back failed is said: {failed:#?}");
+    assert_ne!(
+        failed.details,
+        Vec::<String>::new(),
+        "why going back failed is said: {failed:#?}"
+    );
 }
 
 async fn at_the_first_gate(plane: &ControlPlane, world: &World, steps: Vec<Step>) -> PipelineId {
@@ -129,7 +160,9 @@ async fn at_the_first_gate(plane: &ControlPlane, world: &World, steps: Vec<Step>
     let mut targets = targets.to_vec();
     targets[2].1.namespace = Some("other".to_owned());
     let id = submit(plane, file("shop", "app:2", steps, &targets)).await;
-    world.until(id, |p| stands(p, "a/step/1") && stands(p, "b/step/1")).await;
+    world
+        .until(id, |p| stands(p, "a/step/1") && stands(p, "b/step/1"))
+        .await;
     id
 }
 
@@ -138,7 +171,10 @@ async fn cancelling_takes_back_what_runs_and_starts_nothing_more() {
     let (world, plane, _tasks) = settled(&["a", "b"]).await;
     let id = at_the_first_gate(&plane, &world, canary()).await;
     let comment = Some("wrong branch".to_owned());
-    plane.cancel(&deployer("ada", &[]), &door(), id, comment).await.unwrap();
+    plane
+        .cancel(&deployer("ada", &[]), &door(), id, comment)
+        .await
+        .unwrap();
     let pipeline = world.ended(id).await;
     assert_eq!(pipeline.state(), State::Cancelled);
     assert_eq!(pipeline.ended.unwrap().rolled_back, Some(RolledBack::Yes));
@@ -148,8 +184,14 @@ async fn cancelling_takes_back_what_runs_and_starts_nothing_more() {
     is_back(&world, "a");
     is_back(&world, "b");
     let stopping = see(&plane, id).await.stopping.unwrap();
-    assert_eq!((stopping.why.as_str(), stopping.comment.as_deref()), ("cancelled", Some("wrong branch")));
-    let again = plane.cancel(&deployer("ada", &[]), &door(), id, None).await.unwrap_err();
+    assert_eq!(
+        (stopping.why.as_str(), stopping.comment.as_deref()),
+        ("cancelled", Some("wrong branch"))
+    );
+    let again = plane
+        .cancel(&deployer("ada", &[]), &door(), id, None)
+        .await
+        .unwrap_err();
     assert!(again.to_string().contains("over"), "{again}");
 }
 
@@ -158,7 +200,10 @@ async fn a_rejected_gate_ends_the_pipeline() {
     let (world, plane, _tasks) = settled(&["a", "b"]).await;
     let id = at_the_first_gate(&plane, &world, canary()).await;
     let approver = deployer("grace", &["release-manager"]);
-    plane.reject(&approver, &door(), id, yes("a/step/1")).await.unwrap();
+    plane
+        .reject(&approver, &door(), id, yes("a/step/1"))
+        .await
+        .unwrap();
     let pipeline = world.ended(id).await;
     assert_eq!(pipeline.state(), State::Cancelled);
     assert_eq!(pipeline.stopping.as_ref().unwrap().why, StopReason::Rejected);
@@ -221,9 +266,15 @@ async fn a_pipeline_whose_agent_never_came_is_cancelled_at_once() {
     let targets = [("staging", target("staging", &[]))];
     let id = submit(&plane, file("shop", "app:2", canary(), &targets)).await;
     world.until(id, |p| p.targets["staging"].away.is_some()).await;
-    plane.cancel(&deployer("ada", &[]), &door(), id, None).await.unwrap();
+    plane
+        .cancel(&deployer("ada", &[]), &door(), id, None)
+        .await
+        .unwrap();
     let pipeline = world.pipeline(id).await;
-    assert_eq!((pipeline.state(), end(&pipeline, "staging")), (State::Cancelled, End::NeverStarted));
+    assert_eq!(
+        (pipeline.state(), end(&pipeline, "staging")),
+        (State::Cancelled, End::NeverStarted)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,7 +286,10 @@ async fn an_agent_lost_in_the_middle_is_waited_for_and_acts_once() {
     world.router.disconnect(&world.key("staging"));
     world.until(id, |p| p.targets["staging"].away.is_some()).await;
     let approver = deployer("grace", &["release-manager"]);
-    plane.approve(&approver, &door(), id, yes("staging/step/1")).await.unwrap();
+    plane
+        .approve(&approver, &door(), id, yes("staging/step/1"))
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     let fresh = world.cluster("staging").clone();
     world.router.connect(world.key("staging"), fresh);
@@ -249,13 +303,21 @@ async fn a_promote_by_hand_is_seen_and_goes_on() {
     let id = submit(&plane, file("shop", "app:2", canary(), &targets)).await;
     world.until(id, |p| stands(p, "staging/step/1")).await;
     for name in crate::world::DEPLOYMENTS {
-        world.cluster("staging").act_by_hand(&rollout(name), Action::Promote);
+        world
+            .cluster("staging")
+            .act_by_hand(&rollout(name), Action::Promote);
     }
     assert_eq!(world.ended(id).await.state(), State::Succeeded);
     let events = world.events(id).await;
-    let promoted = events
-        .iter()
-        .filter(|e| matches!(&e.what, What::ExternalSeen { deed: ExternalDeed::Promoted, .. }));
+    let promoted = events.iter().filter(|e| {
+        matches!(
+            &e.what,
+            What::ExternalSeen {
+                deed: ExternalDeed::Promoted,
+                ..
+            }
+        )
+    });
     assert_eq!(promoted.count(), 2);
     assert!(events.iter().any(|e| matches!(e.what, What::GatePassed { .. })));
 }
@@ -266,9 +328,14 @@ async fn an_abort_by_hand_fails_the_target() {
     let targets = [("staging", target("staging", &[]))];
     let id = submit(&plane, file("shop", "app:2", canary(), &targets)).await;
     world.until(id, |p| stands(p, "staging/step/1")).await;
-    world.cluster("staging").act_by_hand(&rollout("shop"), Action::Abort);
+    world
+        .cluster("staging")
+        .act_by_hand(&rollout("shop"), Action::Abort);
     let pipeline = world.ended(id).await;
-    assert_eq!(pipeline.targets["staging"].failed.as_ref().unwrap().code, "aborted");
+    assert_eq!(
+        pipeline.targets["staging"].failed.as_ref().unwrap().code,
+        "aborted"
+    );
     assert_eq!(pipeline.ended.unwrap().rolled_back, Some(RolledBack::Yes));
     is_back(&world, "staging");
 }
@@ -284,13 +351,19 @@ async fn a_change_by_hand_is_healed() {
     });
     world
         .until(id, |p| {
-            p.targets["staging"].run().is_some_and(|run| run.reapplied.is_some()) && stands(p, "staging/step/1")
+            p.targets["staging"]
+                .run()
+                .is_some_and(|run| run.reapplied.is_some())
+                && stands(p, "staging/step/1")
         })
         .await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(image_of(&world, "staging", "shop"), "app:2");
     let approver = deployer("grace", &["release-manager"]);
-    plane.approve(&approver, &door(), id, yes("staging/step/1")).await.unwrap();
+    plane
+        .approve(&approver, &door(), id, yes("staging/step/1"))
+        .await
+        .unwrap();
     assert_eq!(world.ended(id).await.state(), State::Succeeded);
 }
 
@@ -300,19 +373,29 @@ async fn a_pause_by_hand_is_said_and_waited_out() {
     let targets = [("staging", target("staging", &[]))];
     let id = submit(&plane, file("shop", "app:2", canary(), &targets)).await;
     world.until(id, |p| stands(p, "staging/step/1")).await;
-    world.cluster("staging").act_by_hand(&rollout("shop"), Action::Pause);
+    world
+        .cluster("staging")
+        .act_by_hand(&rollout("shop"), Action::Pause);
     tokio::time::sleep(Duration::from_secs(5)).await;
     let seen = see(&plane, id).await;
     assert!(
-        seen.waiting[0].blockers.iter().any(|b| b.text.contains("paused by hand")),
+        seen.waiting[0]
+            .blockers
+            .iter()
+            .any(|b| b.text.contains("paused by hand")),
         "{:#?}",
         seen.waiting
     );
     let approver = deployer("grace", &["release-manager"]);
-    plane.approve(&approver, &door(), id, yes("staging/step/1")).await.unwrap();
+    plane
+        .approve(&approver, &door(), id, yes("staging/step/1"))
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(!world.pipeline(id).await.is_final());
-    world.cluster("staging").act_by_hand(&rollout("shop"), Action::Resume);
+    world
+        .cluster("staging")
+        .act_by_hand(&rollout("shop"), Action::Resume);
     assert_eq!(world.ended(id).await.state(), State::Succeeded);
 }
 

@@ -7,8 +7,8 @@ use aurora_core::port::executor::memory::{PodFault, Write};
 use aurora_core::strategy::Span;
 
 use crate::world::{
-    World, approval, canary, deployer, door, drive, file, first_version, rollout, see, stands, submit, target, timed,
-    yes,
+    World, approval, canary, deployer, door, drive, file, first_version, rollout, see, stands, submit,
+    target, timed, yes,
 };
 
 #[tokio::test(start_paused = true)]
@@ -73,8 +73,21 @@ async fn a_first_deployment_does_not_exercise_its_strategy() {
     let id = first_version(&world, &plane, file("shop", "app:1", canary(), &targets)).await;
     let seen = see(&plane, id).await;
     assert!(seen.targets[0].first_deployment);
-    assert!(seen.targets[0].steps.iter().all(|step| step.state == "notExercised"), "{:#?}", seen.targets[0].steps);
-    assert!(world.cluster("staging").writes().iter().all(|write| !matches!(write, Write::Acted { .. })));
+    assert!(
+        seen.targets[0]
+            .steps
+            .iter()
+            .all(|step| step.state == "notExercised"),
+        "{:#?}",
+        seen.targets[0].steps
+    );
+    assert!(
+        world
+            .cluster("staging")
+            .writes()
+            .iter()
+            .all(|write| !matches!(write, Write::Acted { .. }))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,18 +96,29 @@ async fn a_second_first_deployment_over_old_objects_is_promoted_in_full() {
     let plane = world.plane();
     let _tasks = drive(&plane);
     let targets = [("staging", target("staging", &[]))];
-    world.cluster("staging").break_image("app:1", PodFault::NeverReady);
+    world
+        .cluster("staging")
+        .break_image("app:1", PodFault::NeverReady);
     let mut never = file("shop", "app:1", canary(), &targets);
     never.timeout = Span::from_secs(60);
     let id = submit(&plane, never).await;
     let failed = world.ended(id).await;
-    assert_eq!((failed.state(), failed.ended.unwrap().rolled_back), (State::Failed, Some(RolledBack::No)));
+    assert_eq!(
+        (failed.state(), failed.ended.unwrap().rolled_back),
+        (State::Failed, Some(RolledBack::No))
+    );
 
     world.cluster("staging").heal_image("app:1");
     let id = first_version(&world, &plane, file("shop", "app:2", canary(), &targets)).await;
     assert!(see(&plane, id).await.targets[0].first_deployment);
     let full = world.cluster("staging").writes().into_iter().filter(|write| {
-        matches!(write, Write::Acted { action: Action::PromoteFull, .. })
+        matches!(
+            write,
+            Write::Acted {
+                action: Action::PromoteFull,
+                ..
+            }
+        )
     });
     assert_eq!(full.count(), 2, "one per Rollout");
 }
@@ -107,7 +131,11 @@ async fn what_did_not_change_asks_nobody() {
     let targets = [("staging", target("staging", &[]))];
     first_version(&world, &plane, file("shop", "app:1", canary(), &targets)).await;
     let id = first_version(&world, &plane, file("shop", "app:1", canary(), &targets)).await;
-    let gates = world.events(id).await.into_iter().filter(|event| matches!(event.what, What::GateNotExercised { .. }));
+    let gates = world
+        .events(id)
+        .await
+        .into_iter()
+        .filter(|event| matches!(event.what, What::GateNotExercised { .. }));
     assert_eq!(gates.count(), 2);
 }
 
@@ -123,15 +151,31 @@ async fn gates_before_and_after_a_target_wait_side_by_side() {
     let standing = world.pipeline(id).await;
     assert!(stands(&standing, "staging/before/0") && stands(&standing, "staging/before/1"));
     assert_eq!(standing.state(), State::WaitingForApproval);
-    plane.approve(&deployer("grace", &[]), &door(), id, yes("staging/before/0")).await.unwrap();
+    plane
+        .approve(&deployer("grace", &[]), &door(), id, yes("staging/before/0"))
+        .await
+        .unwrap();
     assert_eq!(world.pipeline(id).await.state(), State::Waiting);
     world.until(id, |p| stands(p, "staging/after/1")).await;
-    assert!(world.clock.now() >= standing.submitted_at.checked_add(std::time::Duration::from_secs(30)).unwrap());
+    assert!(
+        world.clock.now()
+            >= standing
+                .submitted_at
+                .checked_add(std::time::Duration::from_secs(30))
+                .unwrap()
+    );
     assert!(!world.pipeline(id).await.is_final());
-    plane.approve(&deployer("grace", &["QA"]), &door(), id, yes("staging/after/1")).await.unwrap();
+    plane
+        .approve(&deployer("grace", &["QA"]), &door(), id, yes("staging/after/1"))
+        .await
+        .unwrap();
     let ended = world.ended(id).await;
     assert_eq!(ended.state(), State::Succeeded);
-    let opened = world.events(id).await.into_iter().filter(|event| matches!(event.what, What::GateOpened { .. }));
+    let opened = world
+        .events(id)
+        .await
+        .into_iter()
+        .filter(|event| matches!(event.what, What::GateOpened { .. }));
     assert_eq!(opened.count(), 4);
 }
 
@@ -158,10 +202,52 @@ async fn another_control_plane_goes_on_when_one_stops() {
     let id = submit(&one, file("shop", "app:2", canary(), &targets)).await;
     world.until(id, |p| stands(p, "staging/step/1")).await;
     tasks.drain(std::time::Duration::from_secs(30)).await.unwrap();
-    assert!(world.store.leases(&world.scope()).is_empty(), "leases are given up");
+    assert!(
+        world.store.leases(&world.scope()).is_empty(),
+        "leases are given up"
+    );
 
     let other = world.plane().with_holder("other");
     let _tasks = drive(&other);
-    other.approve(&deployer("grace", &["release-manager"]), &door(), id, yes("staging/step/1")).await.unwrap();
+    other
+        .approve(
+            &deployer("grace", &["release-manager"]),
+            &door(),
+            id,
+            yes("staging/step/1"),
+        )
+        .await
+        .unwrap();
     assert_eq!(world.ended(id).await.state(), State::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_act_repeated_with_its_key_has_one_effect_and_the_same_answer() {
+    let world = World::new(&["staging"]);
+    let plane = world.plane();
+    let tasks = drive(&plane);
+    let id = submit(
+        &plane,
+        file("shop", "app:1", canary(), &[("staging", target("staging", &[]))]),
+    )
+    .await;
+    let canceller = deployer("grace", &[]);
+    let door = door().with_idempotency("k-1");
+    let comment = Some("wrong version".to_owned());
+    let first = plane
+        .cancel(&canceller, &door, id, comment.clone())
+        .await
+        .unwrap();
+    let again = plane.cancel(&canceller, &door, id, comment).await.unwrap();
+    assert_eq!((first.pipeline, first.version), (again.pipeline, again.version));
+    let other = plane.cancel(&canceller, &door, id, None).await.unwrap_err();
+    assert!(
+        matches!(other, aurora_core::control::ControlError::KeyReused),
+        "{other}"
+    );
+    plane
+        .cancel(&canceller, &crate::world::door(), id, None)
+        .await
+        .unwrap_err();
+    tasks.drain(std::time::Duration::from_secs(30)).await.unwrap();
 }

@@ -48,14 +48,20 @@ fn bare(value: &Value) -> Value {
         Value::Object(fields) => {
             let is_port = fields.contains_key("containerPort");
             let kept = fields.iter().filter(|(key, field)| {
-                !means_nothing(field) && !(is_port && *key == "protocol" && **field == "TCP")
+                let is_default = is_port && *key == "protocol" && **field == "TCP";
+                !is_default && !means_nothing(field)
             });
-            // Annotations or labels without entries are as good as none.
-            let kept = kept.filter(|(key, field)| {
-                !(matches!(key.as_str(), "annotations" | "labels")
-                    && field.as_object().is_some_and(Map::is_empty))
-            });
-            Value::Object(kept.map(|(key, field)| (key.clone(), bare(field))).collect())
+            // These are as good as absent when they are empty; an empty emptyDir is not.
+            let optional = |key: &str| {
+                matches!(
+                    key,
+                    "annotations" | "labels" | "metadata" | "resources" | "securityContext"
+                )
+            };
+            let kept = kept.map(|(key, field)| (key, bare(field)));
+            let kept =
+                kept.filter(|(key, field)| !(optional(key) && field.as_object().is_some_and(Map::is_empty)));
+            Value::Object(kept.map(|(key, field)| (key.clone(), field)).collect())
         }
         other => other.clone(),
     }

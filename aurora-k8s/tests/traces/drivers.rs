@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::executor::{executor, executor_under_load, paced_executor};
+use crate::objects::{
+    adoption_orphaned_first, adoption_same_name, canary_services_reapplied, delete_foreground,
+    delete_rollout, hpa, plugin_verbs, race_two_patches, service_selector_wipe,
+};
 use crate::world::{Driver, Outcome, World};
 
 macro_rules! drivers {
@@ -45,6 +49,15 @@ drivers! {
     "ns-terminating" => ns_terminating,
     "restart-and-scale" => restart_and_scale,
     "controller-restart" => controller_restart,
+    "canary-services-reapplied" => canary_services_reapplied,
+    "service-selector-wipe" => service_selector_wipe,
+    "hpa" => hpa,
+    "delete-rollout" => delete_rollout,
+    "delete-foreground" => delete_foreground,
+    "adoption-same-name" => adoption_same_name,
+    "adoption-orphaned-first" => adoption_orphaned_first,
+    "race-two-patches" => race_two_patches,
+    "plugin-verbs" => plugin_verbs,
     "rule-api-killed-at-gate" => executor,
     "rule-cancel-mid-apply" => executor_under_load,
     "rule-cancel-mid-apply-stamped" => executor,
@@ -61,13 +74,13 @@ drivers! {
     "rule-three-gate-by-gate" => executor,
 }
 
-fn same(_manifest: &mut Value) {}
+pub(crate) fn same(_manifest: &mut Value) {}
 
-fn image(image: &'static str) -> impl Fn(&mut Value) {
+pub(crate) fn image(image: &'static str) -> impl Fn(&mut Value) {
     move |manifest| manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image)
 }
 
-async fn seconds(seconds: u64) {
+pub(crate) async fn seconds(seconds: u64) {
     sleep(Duration::from_secs(seconds)).await;
 }
 

@@ -113,6 +113,7 @@ impl Recording {
         for line in text.lines() {
             recording.add(&serde_json::from_str(line).unwrap());
         }
+        recording.forget_foreign_sets();
         recording.put_acts_before_what_they_caused();
         recording
     }
@@ -129,7 +130,8 @@ impl Recording {
             } else {
                 Some("web".to_owned())
             };
-            let controller = text.starts_with("stop controller") || text.starts_with("controller started");
+            let silent = ["stop controller", "controller started", "both: ", "plugin: "];
+            let controller = silent.iter().any(|start| text.starts_with(start));
             if line["http"].is_u64() || controller || self.is_of_an_executor() {
                 self.lines.push(Line::Act(Act {
                     text: text.to_owned(),
@@ -172,6 +174,19 @@ impl Recording {
         if !known.iter().any(|it| it == hash) {
             known.push(hash.to_owned());
         }
+    }
+
+    /// Leaves out ReplicaSets that never were a Rollout's own, such as those of a Deployment beside it.
+    fn forget_foreign_sets(&mut self) {
+        let own = |of: &str, hash: &str| {
+            let mut statuses = self.lines.iter().filter_map(|line| line.status_of(of));
+            statuses.any(|(_, status)| status["currentPodHash"] == hash)
+        };
+        let mut hashes = self.hashes.clone();
+        for (of, known) in &mut hashes {
+            known.retain(|hash| own(of, hash));
+        }
+        self.hashes = hashes;
     }
 
     /// An act is written down when its answer is there, which may be after the watch told of its effect; and
@@ -277,6 +292,33 @@ impl Recording {
             }
         }
         (status_before, sets_before.into_iter().chain(sets_after).collect())
+    }
+
+    /// Status and reason of the conditions of a Rollout before the act with this number (from 1; 0 is the end):
+    /// what was written down last, and what came within the next lines, since an act may have come before the
+    /// conditions of a pause did. Each line has only those that changed.
+    pub(crate) fn conditions_before(&self, act: usize, of: &str) -> BTreeMap<String, Vec<(String, String)>> {
+        let mut held: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+        let (mut acts, mut past) = (0, 0);
+        for line in &self.lines {
+            acts += usize::from(matches!(line, Line::Act(_)));
+            let Some((_, status)) = line.status_of(of) else {
+                continue;
+            };
+            past += usize::from(act != 0 && acts >= act);
+            if past > 2 {
+                break;
+            }
+            for condition in status["conditions"].as_array().into_iter().flatten() {
+                let text = |field: &str| condition[field].as_str().unwrap().to_owned();
+                let seen = held.entry(text("type")).or_default();
+                if past == 0 {
+                    seen.clear();
+                }
+                seen.push((text("status"), text("reason")));
+            }
+        }
+        held
     }
 
     /// The acts in their order.

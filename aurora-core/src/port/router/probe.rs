@@ -147,7 +147,9 @@ impl ClusterExecutor for ProbeExecutor {
 
     async fn observe(&self, _observe: &Observe, _plan: &Plan) -> Result<Levels, ExecutorError> {
         let call = Call::begin(&self.seen);
-        let levels = futures::stream::iter(0..1000).map(|new| vec![probe_level(new)]).map(Ok);
+        let levels = futures::stream::iter(0..1000)
+            .map(|new| vec![probe_level(new)])
+            .map(Ok);
         let rest = futures::stream::once(async move {
             let _until_dropped = call;
             std::future::pending().await

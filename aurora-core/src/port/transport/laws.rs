@@ -93,11 +93,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Frames arrive in the order in which they were sent, in both directions.
 pub async fn frames_keep_their_order_both_ways(under_test: &TransportUnderTest) {
     let (agent, hub) = open(under_test).await;
-    let (Link { tx: up, rx: mut down_seen }, Link { tx: down, rx: mut up_seen }) = (agent, hub);
+    let (
+        Link {
+            tx: up,
+            rx: mut down_seen,
+        },
+        Link {
+            tx: down,
+            rx: mut up_seen,
+        },
+    ) = (agent, hub);
     let send = async {
         for number in 0..500 {
             up.send(heartbeat(number)).await.expect("the hub reads");
-            down.send(FromHub::Cancel(request(number))).await.expect("the agent reads");
+            down.send(FromHub::Cancel(request(number)))
+                .await
+                .expect("the agent reads");
         }
     };
     let receive = async {
@@ -120,7 +131,10 @@ pub async fn dropping_the_agents_end_closes_the_hubs(under_test: &TransportUnder
     let (agent, mut hub) = open(under_test).await;
     agent.tx.send(heartbeat(1)).await.unwrap();
     drop(agent);
-    assert!(matches!(patient(hub.rx.recv()).await, Some(FromAgent::Heartbeat(_)) | None));
+    assert!(matches!(
+        patient(hub.rx.recv()).await,
+        Some(FromAgent::Heartbeat(_)) | None
+    ));
     while patient(hub.rx.recv()).await.is_some() {}
     patient(hub.tx.closed()).await;
 }
@@ -154,17 +168,24 @@ pub async fn a_full_link_makes_the_sender_wait_and_loses_nothing(under_test: &Tr
             other => panic!("update {number} was expected, not {other:?}"),
         }
     }
-    patient(agent.tx.send(heartbeat(1))).await.expect("the link works on");
-    assert!(matches!(patient(hub.rx.recv()).await, Some(FromAgent::Heartbeat(_))));
+    patient(agent.tx.send(heartbeat(1)))
+        .await
+        .expect("the link works on");
+    assert!(matches!(
+        patient(hub.rx.recv()).await,
+        Some(FromAgent::Heartbeat(_))
+    ));
 }
 
 /// A token that the hub does not accept is an error that no retry mends, and the hub sees no session.
 pub async fn a_refused_token_is_unauthenticated_and_opens_nothing(under_test: &TransportUnderTest) {
     let refused = patient(under_test.connector.connect(&under_test.refused)).await;
-    let error = refused.err().expect("a refused token opens no session");
+    let error = refused.expect_err("a refused token opens no session");
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
     let digest = Digest::of(&LawBlobs::body());
-    let error = patient(under_test.connector.fetch(&under_test.refused, digest)).await.unwrap_err();
+    let error = patient(under_test.connector.fetch(&under_test.refused, digest))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
     let (agent, _hub) = open(under_test).await;
     drop(agent);
@@ -173,15 +194,22 @@ pub async fn a_refused_token_is_unauthenticated_and_opens_nothing(under_test: &T
 /// A body larger than any frame arrives whole.
 pub async fn a_blob_is_fetched_whole(under_test: &TransportUnderTest) {
     let body = LawBlobs::body();
-    let fetched = patient(under_test.connector.fetch(&under_test.good, Digest::of(&body))).await.unwrap();
+    let fetched = patient(under_test.connector.fetch(&under_test.good, Digest::of(&body)))
+        .await
+        .unwrap();
     assert!(fetched == body, "{} of {} bytes", fetched.len(), body.len());
 }
 
 /// What the hub does not offer is not found.
 pub async fn a_blob_that_is_not_offered_is_not_found(under_test: &TransportUnderTest) {
     let digest = Digest::of(b"nobody has this");
-    let error = patient(under_test.connector.fetch(&under_test.good, digest)).await.unwrap_err();
-    assert!(matches!(error, TransportError::NotFound { digest: named } if named == digest), "{error:?}");
+    let error = patient(under_test.connector.fetch(&under_test.good, digest))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, TransportError::NotFound { digest: named } if named == digest),
+        "{error:?}"
+    );
 }
 
 async fn open(under_test: &TransportUnderTest) -> (super::AgentLink, super::HubLink) {
@@ -201,7 +229,9 @@ async fn open(under_test: &TransportUnderTest) -> (super::AgentLink, super::HubL
 }
 
 async fn patient<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("this must happen in time")
+    tokio::time::timeout(PATIENCE, what)
+        .await
+        .expect("this must happen in time")
 }
 
 fn request(number: u64) -> RequestId {
@@ -226,7 +256,10 @@ fn hello() -> crate::session::Hello {
         agent: crate::account::AgentName::new("staging").unwrap(),
         instance: crate::id::InstanceId::at(jiff::Timestamp::UNIX_EPOCH, [3; 10]),
         replicas: 1,
-        versions: (crate::session::PROTOCOL_VERSION, crate::session::OLDEST_PROTOCOL_VERSION),
+        versions: (
+            crate::session::PROTOCOL_VERSION,
+            crate::session::OLDEST_PROTOCOL_VERSION,
+        ),
         features: vec!["observe".into()],
         software: "laws".into(),
         labels: [("platform".to_owned(), "none".to_owned())].into(),

@@ -93,35 +93,39 @@ impl Write<'_> {
         self.strict(&mut object, &mut warnings, |fields| {
             ApiError::bad_request(format!("strict decoding error: {fields}"))
         })?;
-        let live = self.live()?;
-        let metadata = &object["metadata"];
-        if let Some(uid) = metadata["uid"]
-            .as_str()
-            .filter(|uid| live["metadata"]["uid"] != *uid)
-        {
-            let held = live["metadata"]["uid"].as_str().unwrap_or_default();
-            let reason =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {held}");
-            return Err(ApiError::conflict(self.resource, name, &reason));
-        }
-        let expected = match metadata["resourceVersion"]
-            .as_str()
-            .filter(|text| !text.is_empty())
-        {
-            Some(text) => Some(self.version(text)?),
-            None if admission::is_custom(self.resource) => {
-                let problem = "Invalid value: 0x0: must be specified for an update".to_owned();
-                let problems = [("metadata.resourceVersion".to_owned(), problem)];
-                return Err(ApiError::invalid(self.resource, name, &problems));
+        // Without a version in the body a race is ours to repeat.
+        self.repeat(|| {
+            let live = self.live()?;
+            let metadata = &object["metadata"];
+            if let Some(uid) = metadata["uid"]
+                .as_str()
+                .filter(|uid| live["metadata"]["uid"] != *uid)
+            {
+                let held = live["metadata"]["uid"].as_str().unwrap_or_default();
+                let reason =
+                    format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {held}");
+                return Err(ApiError::conflict(self.resource, name, &reason));
             }
-            None => None,
-        };
-        if expected.is_some_and(|expected| version_of(&live) != Some(expected)) {
-            return Err(ApiError::modified(self.resource, name));
-        }
-        admission::keep_assigned(self.resource, &live, &mut object);
-        let stored = self.store(&live, object, |object| self.record(&live, object))?;
-        self.written(200, Some(&live), &stored, warnings)
+            let expected = match metadata["resourceVersion"]
+                .as_str()
+                .filter(|text| !text.is_empty())
+            {
+                Some(text) => Some(self.version(text)?),
+                None if admission::is_custom(self.resource) => {
+                    let problem = "Invalid value: 0x0: must be specified for an update".to_owned();
+                    let problems = [("metadata.resourceVersion".to_owned(), problem)];
+                    return Err(ApiError::invalid(self.resource, name, &problems));
+                }
+                None => None,
+            };
+            if expected.is_some_and(|expected| version_of(&live) != Some(expected)) {
+                return Err(ApiError::modified(self.resource, name));
+            }
+            let mut object = object.clone();
+            admission::keep_assigned(self.resource, &live, &mut object);
+            let stored = self.store(&live, object, |object| self.record(&live, object))?;
+            self.written(200, Some(&live), &stored, warnings.clone())
+        })
     }
 
     /// `PATCH` of an object or of its status.
@@ -273,8 +277,10 @@ impl Write<'_> {
                 object["metadata"]["managedFields"] = next["metadata"]["managedFields"].clone();
                 admission::drop_nulls(self.resource, &mut object);
                 record(&mut object);
-                if object["metadata"]["managedFields"].is_null() {
-                    object["metadata"]["managedFields"] = json!([]);
+                if object["metadata"]["managedFields"].is_null()
+                    && let Some(metadata) = object["metadata"].as_object_mut()
+                {
+                    metadata.remove("managedFields");
                 }
                 let expected = version_of(live);
                 Ok(self.objects.update_status(

@@ -60,12 +60,11 @@ const KEPT_EMPTY: &[&str] = &[
 
 /// Rewrites a Rollout's `spec`.
 pub(super) fn rollout_spec(spec: &mut Value) {
-    template(&mut spec["template"]);
     let Some(members) = spec.as_object_mut() else {
         return;
     };
-    if members.get("template").is_some_and(Value::is_null) {
-        members.remove("template");
+    if let Some(held) = members.get_mut("template") {
+        template(held);
     }
     if let Some(strategy) = members.get_mut("strategy") {
         prune(strategy);
@@ -75,9 +74,6 @@ pub(super) fn rollout_spec(spec: &mut Value) {
 
 /// Rewrites a pod template.
 pub(super) fn template(template: &mut Value) {
-    if template.is_null() {
-        return;
-    }
     let containers = ["/spec/containers", "/spec/initContainers"];
     for place in containers {
         for container in template
@@ -86,11 +82,8 @@ pub(super) fn template(template: &mut Value) {
             .into_iter()
             .flatten()
         {
-            resources(&mut container["resources"]);
-            if container["resources"].is_null()
-                && let Some(members) = container.as_object_mut()
-            {
-                members.remove("resources");
+            if let Some(held) = container.get_mut("resources") {
+                resources(held);
             }
         }
     }
@@ -110,13 +103,9 @@ pub(super) fn template(template: &mut Value) {
 fn resources(resources: &mut Value) {
     let mut invalid = false;
     for list in ["limits", "requests"] {
-        for (_, quantity) in resources[list].as_object_mut().into_iter().flatten() {
+        let quantities = resources.get_mut(list).and_then(Value::as_object_mut);
+        for (_, quantity) in quantities.into_iter().flatten() {
             invalid |= !normalise(quantity);
-        }
-        if let Some(members) = resources.as_object_mut()
-            && members.get(list).is_some_and(Value::is_null)
-        {
-            members.remove(list);
         }
     }
     if invalid {
@@ -294,6 +283,21 @@ mod tests {
                 "strategy": {"canary": {"maxSurge": "25%", "steps": [{"setWeight": 0}, {"pause": {}}]}},
             })
         );
+    }
+
+    #[test]
+    fn canonical_spec_stays_as_it_is() {
+        let spec = json!({
+            "replicas": 2, "selector": {"matchLabels": {"app": ""}},
+            "template": {
+                "metadata": {"labels": {"app": ""}, "annotations": {"empty": ""}},
+                "spec": {"containers": [{"name": "web", "image": "ok:1"}], "volumes": [{"name": "v", "emptyDir": {}}]},
+            },
+            "strategy": {"canary": {"steps": [{"pause": {"duration": "60s"}}]}},
+        });
+        let mut rewritten = spec.clone();
+        rollout_spec(&mut rewritten);
+        assert_eq!(rewritten, spec);
     }
 
     #[test]

@@ -2,7 +2,6 @@ use proptest::prelude::*;
 
 use serde_json::{Value, json};
 
-use super::schema::Ty;
 use super::set::FieldSet;
 use super::tests::One;
 use super::typed::{compare, field_set, merge};

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use super::managed::{Manager, Managers};
 use super::schema::Ty;
 use super::set::FieldSet;
-use super::typed::{compare, field_set};
 use super::{ApplyError, apply, nulls, record_update};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;

@@ -26,6 +26,7 @@ pub(super) struct Journal {
     file: File,
     length: u64,
     written: u64,
+    recovered: Option<u64>,
 }
 
 impl Journal {
@@ -36,7 +37,9 @@ impl Journal {
             move |source| ServerError::State { path, source }
         };
         let (snapshot, journal) = (directory.join(SNAPSHOT), directory.join(JOURNAL));
-        if let Some(state) = read_state(&snapshot, &journal)? {
+        let mut recovered = None;
+        if let Some((state, version)) = read_state(&snapshot, &journal)? {
+            recovered = Some(version);
             objects.restore(&state).map_err(|error| ServerError::State {
                 path: snapshot.clone(),
                 source: io::Error::other(error),
@@ -49,9 +52,15 @@ impl Journal {
             file,
             length: 0,
             written: 0,
+            recovered,
         };
         opened.compact().map_err(at(&snapshot))?;
         Ok(opened)
+    }
+
+    /// The last version that was on disk when the state was brought back.
+    pub(super) const fn recovered(&self) -> Option<u64> {
+        self.recovered
     }
 
     /// Puts every write so far on disk and answers the version up to which nothing can be lost.
@@ -137,7 +146,7 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, ServerError>
 }
 
 /// The snapshot with the journal played over it.
-fn read_state(snapshot: &Path, journal: &Path) -> Result<Option<Value>, ServerError> {
+fn read_state(snapshot: &Path, journal: &Path) -> Result<Option<(Value, u64)>, ServerError> {
     let Some(bytes) = read_optional(snapshot)? else {
         return Ok(None);
     };
@@ -175,7 +184,44 @@ fn read_state(snapshot: &Path, journal: &Path) -> Result<Option<Value>, ServerEr
     state["resourceVersion"] = (version + VERSION_GAP).into();
     // Each write took at most one generated name.
     state["named"] = (state["named"].as_u64().unwrap_or(0) + replayed).into();
-    Ok(Some(state))
+    Ok(Some((state, version)))
+}
+
+/// Takes back from the request log what was logged as changed and then lost in a crash: nobody was told.
+pub(super) fn settle(log: &Path, recovered: u64) -> Result<(), ServerError> {
+    let Some(bytes) = read_optional(log)? else {
+        return Ok(());
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lost = false;
+    let mut settled = String::new();
+    for line in text.lines() {
+        // A crash can cut the last line.
+        let Ok(mut request) = serde_json::from_str::<Value>(line) else {
+            lost = true;
+            continue;
+        };
+        let after = request["after"]
+            .as_str()
+            .and_then(|text| text.parse::<u64>().ok());
+        if request["changed"] == true && after.is_some_and(|after| after > recovered) {
+            lost = true;
+            request["code"] = Value::Null;
+            request["changed"] = false.into();
+            request["after"] = request["before"].clone();
+            settled.push_str(&request.to_string());
+        } else {
+            settled.push_str(line);
+        }
+        settled.push('\n');
+    }
+    if lost {
+        write_whole(log, settled.as_bytes()).map_err(|source| ServerError::State {
+            path: log.to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 /// What tells objects apart, whatever version of their kind they are written in.
@@ -258,6 +304,30 @@ mod tests {
         let again = empty();
         Journal::open(&again, directory.path()).unwrap();
         assert_eq!(config(&again, "a").unwrap()["data"]["a"], "2");
+    }
+
+    #[test]
+    fn a_logged_change_that_was_lost_is_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("requests.jsonl");
+        let line =
+            |after: &str| json!({"code": 200, "before": "3", "after": after, "changed": true}).to_string();
+        fs::write(&path, format!("{}\n{}\n{{\"code\"", line("4"), line("5"))).unwrap();
+        settle(&path, 4).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(
+            (&lines[0]["changed"], &lines[0]["code"]),
+            (&json!(true), &json!(200))
+        );
+        assert_eq!(
+            lines[1],
+            json!({"code": null, "before": "3", "after": "3", "changed": false})
+        );
     }
 
     #[tokio::test]

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aurora_core::error::{BoxError, ErrorKind};
+use aurora_core::secret::Secret;
 use aurora_core::tasks::{Stuck, Tasks};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use self::identity::Identity;
-use self::journal::{Journal, append_to, read_optional, write_whole};
+use self::journal::{Journal, append_to, read_optional, settle, write_whole};
 use self::serve::{Guarded, accept};
 use super::KubeApi;
 
@@ -40,7 +41,7 @@ const REQUESTS: &str = "requests.jsonl";
 pub struct SimServer {
     api: KubeApi,
     address: SocketAddr,
-    kubeconfig: String,
+    kubeconfig: Secret,
     directory: PathBuf,
     tasks: Tasks,
     // Drained after the connections: what they wait for is that the state is on disk.
@@ -140,12 +141,15 @@ impl SimServer {
         identity.port = Some(address.port());
         let path = directory.join(IDENTITY);
         write_whole(&path, identity.encode().to_string().as_bytes()).map_err(at(&path))?;
-        let kubeconfig = identity.kubeconfig(name, address);
+        let kubeconfig = Secret::new(identity.kubeconfig(name, address));
         let path = directory.join(KUBECONFIG);
-        write_whole(&path, kubeconfig.as_bytes()).map_err(at(&path))?;
-        let path = directory.join(REQUESTS);
-        let requests = append_to(&path)?;
+        write_whole(&path, kubeconfig.expose().as_bytes()).map_err(at(&path))?;
         let journal = Journal::open(api.objects(), directory)?;
+        let path = directory.join(REQUESTS);
+        if let Some(version) = journal.recovered() {
+            settle(&path, version)?;
+        }
+        let requests = append_to(&path)?;
         api.log.write_to(requests);
         let tls = TlsAcceptor::from(Arc::new(identity.tls()?));
         let (tasks, storage) = (Tasks::new(), Tasks::new());
@@ -182,7 +186,7 @@ impl SimServer {
     /// The text of a kubeconfig for this server; it holds a token.
     #[must_use]
     pub fn kubeconfig(&self) -> &str {
-        &self.kubeconfig
+        self.kubeconfig.expose()
     }
 
     /// The file that holds the kubeconfig.
@@ -202,7 +206,7 @@ impl SimServer {
         let failed = |source: kube::config::KubeconfigError| ServerError::Kubeconfig {
             source: source.into(),
         };
-        let kubeconfig = kube::config::Kubeconfig::from_yaml(&self.kubeconfig).map_err(failed)?;
+        let kubeconfig = kube::config::Kubeconfig::from_yaml(self.kubeconfig.expose()).map_err(failed)?;
         let options = kube::config::KubeConfigOptions::default();
         kube::Config::from_custom_kubeconfig(kubeconfig, &options)
             .await

@@ -5,6 +5,7 @@
 
 mod conditions;
 mod counts;
+mod finish;
 mod invalid;
 mod pause;
 mod restart;
@@ -15,10 +16,14 @@ mod spec;
 mod status;
 mod sync;
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::sim::{
     objects::{Objects, WatchEvent},
@@ -38,8 +43,31 @@ const PACE: Duration = Duration::from_millis(10);
 const INSTANCE_ID: &str = "argo-rollouts.argoproj.io/controller-instance-id";
 
 /// The controller of Rollouts.
-#[derive(Debug)]
-pub(super) struct Rollouts;
+#[derive(Debug, Default)]
+pub(super) struct Rollouts {
+    /// Rollouts that were seen, so that their end is told once.
+    seen: Mutex<BTreeSet<ObjectKey>>,
+}
+
+impl Rollouts {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<ObjectKey>> {
+        // Nothing is left half-done under this lock.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self, objects: &Objects, key: &ObjectKey) {
+        let (namespace, name) = key;
+        service::release(objects, namespace, name);
+        if self.lock().remove(key) {
+            let gone = json!({
+                "apiVersion": ROLLOUTS.api_version(), "kind": "Rollout",
+                "metadata": {"name": name, "namespace": namespace},
+            });
+            let message = format!("Rollout {name}/{namespace} is deleted.");
+            record(objects, &gone, false, "RolloutDeleted", &message);
+        }
+    }
+}
 
 #[async_trait]
 impl Reconciler for Rollouts {
@@ -54,11 +82,13 @@ impl Reconciler for Rollouts {
         Vec::new()
     }
 
-    async fn reconcile(&self, objects: &Objects, (namespace, name): &ObjectKey) -> Next {
+    async fn reconcile(&self, objects: &Objects, key: &ObjectKey) -> Next {
+        let (namespace, name) = key;
         let Some(rollout) = objects.get(&ROLLOUTS, namespace, name) else {
-            service::release(objects, namespace, name);
+            self.forget(objects, key);
             return Next::Done;
         };
+        self.lock().insert(key.clone());
         if meta::is_deleting(&rollout) || !meta::label(&rollout, INSTANCE_ID).is_empty() {
             return Next::Done;
         }
@@ -127,7 +157,7 @@ fn persist(objects: &Objects, rollout: &Value, before: &Status, after: &Status) 
         crate::sim::patch::merge(live, &patch);
         for always in ["blueGreen", "canary"] {
             if live[always].is_null() {
-                live[always] = serde_json::json!({});
+                live[always] = json!({});
             }
         }
     });

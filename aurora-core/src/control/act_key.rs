@@ -1,0 +1,87 @@
+//! Keys that clients choose so that a repeated act has no second effect.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::feed::Cursor;
+use super::{ControlError, Door, Recorded, journal};
+use crate::authz::{Deploy, Grant};
+use crate::digest::Digest;
+use crate::id::PipelineId;
+use crate::pipeline::Input;
+use crate::port::store::{Batch, Precondition, RecordKey, Scope, Store, StoreError};
+
+/// A key and what it was given for.
+pub(super) struct ActKey {
+    record: RecordKey,
+    act: Digest,
+}
+
+#[derive(Deserialize, Serialize)]
+struct UsedKey {
+    pipeline: PipelineId,
+    act: Digest,
+    version: u64,
+}
+
+impl ActKey {
+    /// The key of an act, where its door has one.
+    pub(super) fn of(grant: &Grant<Deploy>, door: &Door, id: PipelineId, input: &Input) -> Option<Self> {
+        let key = door.idempotency.as_ref()?;
+        let (name, gate, expect, person) = match input {
+            Input::Approve { gate, expect, person } => ("approve", Some(gate), expect.as_ref(), person),
+            Input::Reject { gate, expect, person } => ("reject", Some(gate), expect.as_ref(), person),
+            Input::Cancel { person } => ("cancel", None, None, person),
+            _ => return None,
+        };
+        let act = json!([name, id, gate, expect, person.comment]);
+        // Two principals may use the same key for different things.
+        let named = Digest::of(format!("{}\n{key}", grant.principal().id).as_bytes());
+        Some(Self {
+            record: RecordKey::new("idempotency", format!("act/{named}")),
+            act: Digest::of_json(&act),
+        })
+    }
+
+    /// The answer that was given to this key before.
+    pub(super) async fn answered(
+        &self,
+        store: &dyn Store,
+        scope: &Scope,
+    ) -> Result<Option<Recorded>, ControlError> {
+        let Some(record) = store.get(scope, &self.record).await? else {
+            return Ok(None);
+        };
+        let used: UsedKey = serde_json::from_slice(&record.value).map_err(|source| StoreError::Corrupt {
+            what: format!("record `{}`", self.record.kind),
+            source: source.into(),
+        })?;
+        if used.act != self.act {
+            return Err(ControlError::KeyReused);
+        }
+        let stream = journal::name(used.pipeline);
+        let events = store
+            .read_stream(scope, &stream, used.version.saturating_sub(1), 1)
+            .await?;
+        let feed = events.first().map_or(0, |event| event.feed);
+        Ok(Some(Recorded {
+            pipeline: used.pipeline,
+            version: used.version,
+            cursor: Cursor::at(feed),
+        }))
+    }
+
+    /// Has the batch that records the act remember the key.
+    pub(super) fn remember(&self, batch: &mut Batch, pipeline: PipelineId, version: u64) {
+        let used = UsedKey {
+            pipeline,
+            act: self.act,
+            version,
+        };
+        let used = serde_json::to_vec(&used).unwrap_or_default();
+        batch
+            .preconditions
+            .push(Precondition::Absent(self.record.clone()));
+        batch.puts.push((self.record.clone(), used.into()));
+    }
+}
