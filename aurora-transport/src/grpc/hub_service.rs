@@ -52,6 +52,7 @@ struct Inner {
     verifier: Arc<dyn TokenVerifier>,
     clock: Arc<dyn Clock>,
     tasks: Tasks,
+    stop: CancellationToken,
 }
 
 impl fmt::Debug for RoutingService {
@@ -64,13 +65,21 @@ impl fmt::Debug for RoutingService {
 
 impl RoutingService {
     /// Serves a router to services whose token has the scope `route:commands`.
-    pub fn new(router: impl CommandRouter, verifier: impl TokenVerifier, clock: impl Clock) -> Self {
+    ///
+    /// When `stop` is cancelled, calls under way go on and each stream ends with its last one.
+    pub fn new(
+        router: impl CommandRouter,
+        verifier: impl TokenVerifier,
+        clock: impl Clock,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 router: Arc::new(router),
                 verifier: Arc::new(verifier),
                 clock: Arc::new(clock),
                 tasks: Tasks::new(),
+                stop,
             }),
         }
     }
@@ -162,10 +171,15 @@ struct Arriving {
 
 impl Caller {
     async fn run(mut self, mut stream: Streaming<pb::CallerFrame>) {
+        let stop = self.inner.stop.clone();
         loop {
+            if stop.is_cancelled() && self.calls.is_empty() && self.blobs.is_empty() {
+                return;
+            }
             tokio::select! {
                 biased;
                 () = self.out.closed() => return,
+                () = stop.cancelled(), if !stop.is_cancelled() => {}
                 frame = stream.message() => match frame {
                     Ok(Some(frame)) => if self.take(frame).await.is_err() { return },
                     Ok(None) | Err(_) => return,
@@ -246,6 +260,9 @@ impl Caller {
     }
 
     async fn place(&mut self, call: u64, route: pb::RouteCommand) -> Result<Updates, pb::Refused> {
+        if self.inner.stop.is_cancelled() {
+            return Err(refused(pb::Refusal::Unavailable, "the hub stops"));
+        }
         if self.inner.clock.now() >= self.principal.expires_at {
             return Err(refused(
                 pb::Refusal::Denied,
