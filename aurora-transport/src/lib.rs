@@ -4,3 +4,5 @@
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "rest")]
+pub mod rest;

@@ -95,34 +95,7 @@ impl TokenIssuer {
         schedule: KeySchedule,
     ) -> Result<Self, InvalidIssuer> {
         let (issuer, audience) = (issuer.into(), audience.into());
-        let mut problems = Vec::new();
-        match checked(&issuer) {
-            Err(error) => problems.push(format!("issuer: {error}")),
-            Ok(url) if url.path() != "/" || issuer.ends_with('/') => problems.push(format!(
-                "issuer: `{issuer}` has a path; write the origin alone, without a slash at the end"
-            )),
-            Ok(_) => {}
-        }
-        if audience.is_empty() {
-            problems.push("audience: is empty".into());
-        }
-        let mut checked_clients = BTreeMap::new();
-        for config in clients {
-            match client::Client::check(config) {
-                Ok(client) => {
-                    if checked_clients.insert(client.id.clone(), client).is_some() {
-                        problems.push(format!("client `{}`: is there twice", config.id));
-                    }
-                }
-                Err(more) => problems.extend(more),
-            }
-        }
-        if schedule.publish_before >= schedule.rotate_every {
-            problems.push("key schedule: keys must sign for longer than they are published before".into());
-        }
-        if !problems.is_empty() {
-            return Err(InvalidIssuer { problems });
-        }
+        let checked_clients = check(&issuer, &audience, clients, schedule)?;
         let keys = Arc::new(SigningKeys::new(store, schedule));
         let endpoint = TokenEndpoint::new(issuer.clone(), audience, checked_clients, Arc::clone(&keys));
         Ok(Self {
@@ -134,6 +107,19 @@ impl TokenIssuer {
             },
             issuer,
         })
+    }
+
+    /// Says what would be wrong with an issuer, before there is a store to keep its keys.
+    ///
+    /// # Errors
+    /// [`InvalidIssuer`] with everything that is wrong.
+    pub fn check(
+        issuer: &str,
+        audience: &str,
+        clients: &[ClientConfig],
+        schedule: KeySchedule,
+    ) -> Result<(), InvalidIssuer> {
+        check(issuer, audience, clients, schedule).map(drop)
     }
 
     /// The issuer's routes, to be served at its origin.
@@ -186,4 +172,41 @@ impl TokenIssuer {
     pub async fn withdraw_key(&self, id: &str) -> Result<bool, KeysError> {
         self.routes.keys.withdraw(id, self.routes.clock.now()).await
     }
+}
+
+fn check(
+    issuer: &str,
+    audience: &str,
+    clients: &[ClientConfig],
+    schedule: KeySchedule,
+) -> Result<BTreeMap<String, client::Client>, InvalidIssuer> {
+    let mut problems = Vec::new();
+    match checked(issuer) {
+        Err(error) => problems.push(format!("issuer: {error}")),
+        Ok(url) if url.path() != "/" || issuer.ends_with('/') => problems.push(format!(
+            "issuer: `{issuer}` has a path; write the origin alone, without a slash at the end"
+        )),
+        Ok(_) => {}
+    }
+    if audience.is_empty() {
+        problems.push("audience: is empty".into());
+    }
+    let mut checked_clients = BTreeMap::new();
+    for config in clients {
+        match client::Client::check(config) {
+            Ok(client) => {
+                if checked_clients.insert(client.id.clone(), client).is_some() {
+                    problems.push(format!("client `{}`: is there twice", config.id));
+                }
+            }
+            Err(more) => problems.extend(more),
+        }
+    }
+    if schedule.publish_before >= schedule.rotate_every {
+        problems.push("key schedule: keys must sign for longer than they are published before".into());
+    }
+    if !problems.is_empty() {
+        return Err(InvalidIssuer { problems });
+    }
+    Ok(checked_clients)
 }

@@ -57,7 +57,12 @@ pub(super) struct Driver {
     /// Levels that are not stored yet, by target: of which observation, and what.
     levels: BTreeMap<String, (u64, BTreeMap<ObjectRef, Progress>)>,
     written: watch::Receiver<u64>,
+    /// How often in a row the agent of a target was away, and when it last was.
+    away: BTreeMap<String, (u32, Instant)>,
 }
+
+/// An agent or hub that was there for so long is trusted again.
+const TRUSTED_AFTER: Duration = Duration::from_secs(60);
 
 /// Whatever it is, going on is for the next driver: it starts from what is stored.
 enum Stop {
@@ -121,6 +126,7 @@ impl Driver {
             running: BTreeMap::new(),
             reports,
             levels: BTreeMap::new(),
+            away: BTreeMap::new(),
             inner,
         };
         let result = driver.go(news, &stop).await;
@@ -278,7 +284,18 @@ impl Driver {
                     .extend(levels.into_iter().map(|level| (level.object.clone(), level)));
                 Ok(())
             }
-            Some(heard) => self.input(Input::Heard(heard)).await,
+            Some(heard) => {
+                if let Heard::Away { target, .. } = &heard {
+                    let (times, last) = self.away.entry(target.clone()).or_insert((0, Instant::now()));
+                    *times = if last.elapsed() < TRUSTED_AFTER {
+                        *times + 1
+                    } else {
+                        1
+                    };
+                    *last = Instant::now();
+                }
+                self.input(Input::Heard(heard)).await
+            }
             None => Ok(()),
         }
     }
@@ -334,11 +351,13 @@ impl Driver {
                 initiator: self.pipeline.actor.display.clone(),
                 timeout: self.pipeline.timeout.as_duration(),
                 key: key.clone(),
+                patience: self.away.get(&effect.target).map_or(0, |(times, _)| *times),
                 effect,
                 reports: self.reports.clone(),
             };
             let cancel = CancellationToken::new();
             self.running.insert(key, cancel.clone());
+            let span = job.span();
             self.tasks.spawn(|stop| {
                 async move {
                     tokio::select! {
@@ -348,7 +367,7 @@ impl Driver {
                         () = job.run() => {}
                     }
                 }
-                .in_current_span()
+                .instrument(span)
             });
         }
     }

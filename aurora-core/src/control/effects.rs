@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::error::{ErrorChain, ErrorKind};
 use crate::id::{CommandId, PipelineId};
 use crate::pipeline::{Answer, Asked, Effect, EffectKind, Heard};
-use crate::port::router::{Order, RouteError};
+use crate::port::router::{Order, RouteError, Updates};
 use crate::port::store::Scope;
 use crate::tenant::Tenant;
 
@@ -25,6 +25,12 @@ const RETRY_FROM: Duration = Duration::from_millis(500);
 
 /// Last bound of that wait.
 const RETRY_TO: Duration = Duration::from_secs(15);
+
+/// The longest that an agent which comes and goes is left alone.
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often an absent hub is tried again before it is said that the agent is away.
+const HUB_ATTEMPTS: u32 = 3;
 
 /// An act is one patch: an agent that has not answered after this is asked again.
 const ACT_DEADLINE: Duration = Duration::from_secs(60);
@@ -56,6 +62,8 @@ pub(super) struct Job {
     pub(super) initiator: String,
     pub(super) timeout: Duration,
     pub(super) key: String,
+    /// How often in a row the agent was away: so much longer is waited before it is tried again.
+    pub(super) patience: u32,
     pub(super) effect: Effect,
     pub(super) reports: mpsc::Sender<Report>,
 }
@@ -72,6 +80,33 @@ pub(super) fn key(effect: &Effect) -> String {
 }
 
 impl Job {
+    /// The span of everything that this effect does.
+    pub(super) fn span(&self) -> tracing::Span {
+        let deployment = format!("{}/{}", self.pipeline, self.effect.target);
+        let name = match &self.effect.kind {
+            EffectKind::AwaitAgent => "await agent",
+            EffectKind::Begin => "begin",
+            EffectKind::Command { order, .. } => match order {
+                Asked::Act(_) => "act",
+                Asked::Apply { .. } => "apply",
+                Asked::Finish { .. } => "finish",
+            },
+            EffectKind::Observe { .. } => "observe",
+        };
+        let command = match &self.effect.kind {
+            EffectKind::Command { id, .. } => Some(tracing::field::display(*id)),
+            _ => None,
+        };
+        tracing::info_span!(
+            "deployment",
+            tenant = %self.tenant,
+            deployment.id = deployment,
+            agent.id = %self.account,
+            command.id = command,
+            effect = name,
+        )
+    }
+
     pub(super) async fn run(self) {
         let heard = match &self.effect.kind {
             EffectKind::AwaitAgent => self.await_agent().await,
@@ -129,6 +164,11 @@ impl Job {
 
     async fn await_agent(&self) -> Heard {
         let mut backoff = Backoff::new(RETRY_FROM, RETRY_TO);
+        // Whoever comes and goes all the time is not believed at once: each time is two stored events.
+        let patience = RETRY_FROM.saturating_mul(1_u32.checked_shl(self.patience).unwrap_or(u32::MAX));
+        if self.patience > 1 {
+            tokio::time::sleep(patience.min(MOST_PATIENCE)).await;
+        }
         loop {
             self.wait(&mut backoff).await;
             if let Ok(agents) = self.inner.router.agents(&self.tenant).await {
@@ -205,6 +245,7 @@ impl Job {
             ),
         };
         let mut backoff = Backoff::new(RETRY_FROM, RETRY_TO);
+        let mut absent = 0;
         loop {
             // The semaphore is never closed; were it, the order of commands would still be right.
             let permit = Arc::clone(&self.inner.commands).acquire_owned().await;
@@ -223,7 +264,10 @@ impl Job {
                 Tried::Failed(failure)
                     if failure.kind.is_transient() || failure.kind == ErrorKind::Cancelled =>
                 {
-                    tracing::debug!(code = failure.code, "the command is tried again");
+                    absent += 1;
+                    if absent == HUB_ATTEMPTS {
+                        return self.troubled(failure);
+                    }
                 }
                 Tried::Failed(failure) => {
                     return Heard::Failed {
@@ -233,8 +277,13 @@ impl Job {
                         failure,
                     };
                 }
-                Tried::Away(heard) => return heard,
-                Tried::Again => {}
+                Tried::Away(heard) => {
+                    absent += 1;
+                    if absent == HUB_ATTEMPTS || !is_hub(&heard) {
+                        return heard;
+                    }
+                }
+                Tried::Again => absent = 0,
             }
             self.wait(&mut backoff).await;
         }
@@ -317,6 +366,15 @@ impl Job {
         })
     }
 
+    /// The agent is there and its cluster is not: people see why it waits.
+    fn troubled(&self, failure: Failure) -> Heard {
+        Heard::Away {
+            target: self.target().clone(),
+            code: failure.code,
+            message: failure.message,
+        }
+    }
+
     fn answer(&self, asked: u64, ordinal: u32, reply: Reply) -> Heard {
         let target = self.target().clone();
         match (&self.effect.kind, reply) {
@@ -364,6 +422,7 @@ impl Job {
     /// Follows workloads, renewing the query; ends only when the agent is away.
     async fn observe(&self, tag: u64, observe: Observe) -> Heard {
         let mut backoff = Backoff::new(RETRY_FROM, RETRY_TO);
+        let mut absent = 0;
         loop {
             let command = Command {
                 // A query has no effect to repeat, so each renewal is a new one.
@@ -376,14 +435,25 @@ impl Job {
             };
             match self.order(command, Some(observe.plan)).await {
                 Ok(order) => match self.inner.router.route(&self.agent(), order).await {
-                    Ok(mut updates) => {
-                        if self.follow(tag, &mut updates).await {
+                    Ok(mut updates) => match self.follow(tag, &mut updates).await {
+                        Followed::Failed(failure) => {
+                            absent += 1;
+                            if absent == HUB_ATTEMPTS {
+                                return self.troubled(failure);
+                            }
+                        }
+                        Followed::Seen => {
+                            absent = 0;
                             backoff.reset();
                         }
-                    }
+                        Followed::Nothing => absent = 0,
+                    },
                     Err(error) => {
                         if let Tried::Away(heard) = self.unroutable(&error) {
-                            return heard;
+                            absent += 1;
+                            if absent == HUB_ATTEMPTS || !is_hub(&heard) {
+                                return heard;
+                            }
                         }
                     }
                 },
@@ -393,27 +463,38 @@ impl Job {
         }
     }
 
-    /// Tells whether anything was seen.
-    async fn follow(&self, tag: u64, updates: &mut crate::port::router::Updates) -> bool {
-        let mut seen = false;
+    async fn follow(&self, tag: u64, updates: &mut Updates) -> Followed {
+        let mut seen = Followed::Nothing;
         while let Some(update) = updates.next().await {
             match update {
                 Update::Progress(levels) => {
-                    seen = true;
+                    seen = Followed::Seen;
                     let target = self.target().clone();
                     self.tell(Some(Heard::Levels { target, tag, levels }), false)
                         .await;
                 }
-                Update::Finished(Outcome::Failed(failure)) => {
-                    tracing::debug!(code = failure.code, "the observation failed; it is renewed");
-                    return seen;
-                }
+                Update::Finished(Outcome::Failed(failure)) => return Followed::Failed(failure),
                 Update::Finished(_) => return seen,
                 Update::Accepted | Update::Stage { .. } => {}
             }
         }
         seen
     }
+}
+
+/// The hub may be back in a moment; an agent that the hub knows to be away is away.
+fn is_hub(heard: &Heard) -> bool {
+    matches!(heard, Heard::Away { code, .. } if code == "hub.unavailable")
+}
+
+/// What an observation came to.
+enum Followed {
+    /// The agent says that it failed.
+    Failed(Failure),
+    /// It ended before anything was seen.
+    Nothing,
+    /// Levels were seen.
+    Seen,
 }
 
 /// What came of sending a command once.

@@ -234,6 +234,7 @@ impl ControlPlane {
                 Err(error) => problems.extend(error.problems),
             }
         }
+        problems.extend(shared_places(file, &plans));
         // Targets share manifests: what is wrong for all of them is said once.
         let mut said = BTreeSet::new();
         problems.retain(|problem: &Problem| said.insert(problem.to_string()));
@@ -373,6 +374,29 @@ impl ControlPlane {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// One applied set belongs to one target: two in the same place would remove each other's objects.
+fn shared_places(file: &DeployFile, plans: &BTreeMap<String, Plan>) -> Vec<Problem> {
+    let mut places: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, plan) in plans {
+        let Some(target) = file.targets.get(name) else {
+            continue;
+        };
+        let place = (target.account.as_str(), plan.namespace.as_str());
+        if let Some(other) = places.insert(place, name) {
+            let message = format!(
+                "targets `{other}` and `{name}` both go to namespace `{}` of account `{}`",
+                place.1, place.0
+            );
+            problems.push(
+                Problem::error("sharedPlace", format!("/targets/{name}"), message)
+                    .with_hint("give each its own namespace or account, or make them one target"),
+            );
+        }
+    }
+    problems
 }
 
 /// Two principals may use the same key for different things.

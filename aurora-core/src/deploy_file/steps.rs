@@ -156,7 +156,7 @@ fn pause(walk: &mut Walk<'_>, at: &At<'_>) -> Option<Pause> {
         );
         Some(alias)
     });
-    entries.finish(walk);
+    let all_known = entries.finish(walk);
 
     let approval = until_approved
         .as_ref()
@@ -204,6 +204,8 @@ fn pause(walk: &mut Walk<'_>, at: &At<'_>) -> Option<Pause> {
             walk.error(&unit, "needs", "`unit` needs a `duration`", "");
             None
         }
+        // A mistyped key was told already, and is most likely what was meant.
+        (None, None) if !all_known => None,
         (None, None) => {
             walk.error(
                 at,

@@ -274,8 +274,8 @@ impl<'n> Entries<'n> {
             .collect()
     }
 
-    /// Notes every key that nobody took, with the nearest known one.
-    pub(crate) fn finish(self, walk: &mut Walk<'_>) {
+    /// Notes every key that nobody took, with the nearest known one; tells whether there was none.
+    pub(crate) fn finish(self, walk: &mut Walk<'_>) -> bool {
         for (key, _) in &self.rest {
             let hint = match nearest(&key.text, self.known.iter().copied()) {
                 Some(word) => format!("did you mean `{word}`?"),
@@ -292,6 +292,7 @@ impl<'n> Entries<'n> {
                 &hint,
             );
         }
+        self.rest.is_empty()
     }
 
     /// Notes a key that must be there and is not.

@@ -104,7 +104,7 @@ fn of_run(pipeline: &Pipeline, run: &Run) -> Vec<EffectKind> {
     let mut kinds = Vec::new();
     match run.stage {
         Stage::Applying => kinds.push(command(run.asked, 0, Asked::Apply { plan, direction })),
-        Stage::Moving => kinds.extend(
+        Stage::Aborting | Stage::Moving => kinds.extend(
             run.acts
                 .iter()
                 .filter(|act| act.answer.is_none())
@@ -142,7 +142,9 @@ fn target_wakes(pipeline: &Pipeline, target: &Deployment) -> Vec<Timestamp> {
     let Some(run) = target.run() else {
         return wakes;
     };
-    wakes.extend(run.clock.map(|from| later(from, pipeline.timeout.as_duration())));
+    if rules::own_pauses(target, run).next().is_none() {
+        wakes.extend(run.clock.map(|from| later(from, pipeline.timeout.as_duration())));
+    }
     let grace = |since: Timestamp, grace: Duration| later(since, grace);
     for seen in target.levels.values() {
         wakes.extend(

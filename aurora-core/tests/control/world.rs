@@ -40,6 +40,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(accounts: &[&str]) -> Self {
+        Self::with(accounts, |cluster| cluster)
+    }
+
+    /// Clusters move only when they are ticked.
+    pub(crate) fn ticking(accounts: &[&str]) -> Self {
+        Self::with(accounts, InMemoryCluster::with_ticks)
+    }
+
+    fn with(accounts: &[&str], make: impl Fn(InMemoryCluster) -> InMemoryCluster) -> Self {
         let start: Timestamp = "2026-11-24T08:00:00Z".parse().unwrap();
         let clock = InMemoryClock::starting_at(start);
         let router = InMemoryRouter::new(clock.clone());
@@ -47,7 +56,7 @@ impl World {
         let clusters: BTreeMap<String, InMemoryCluster> = accounts
             .iter()
             .map(|name| {
-                let cluster = InMemoryCluster::default().with_clock(Arc::new(clock.clone()));
+                let cluster = make(InMemoryCluster::default().with_clock(Arc::new(clock.clone())));
                 router.connect(key(&tenant, name), cluster.clone());
                 ((*name).to_owned(), cluster)
             })

@@ -14,6 +14,12 @@ pub const HASH_LABEL: &str = "rollouts-pod-template-hash";
 /// The annotation of a ReplicaSet that is kept for a while after its end.
 pub const SCALE_DOWN_DEADLINE: &str = "scale-down-deadline";
 
+/// What is said of an object that no controller has written a status to.
+pub(crate) const NEVER_TAKEN_UP: &str = "no controller has taken it up yet";
+
+/// What is said of an object whose present generation was not looked at yet.
+pub(crate) const NOT_TAKEN_UP: &str = "its last change was not taken up yet";
+
 /// The manager of what is applied, to tell foreign writers apart.
 const OURS: &str = "aurora-agent";
 
@@ -288,16 +294,10 @@ pub fn progress(seen: &Seen<'_>) -> Progress {
 fn standing(seen: &Seen<'_>, rollout: &Rollout<'_>) -> (Standing, String) {
     let said = || rollout.text("message").to_owned();
     if rollout.status["observedGeneration"].is_null() {
-        return (
-            Standing::NotObserved,
-            "no controller has taken it up yet".to_owned(),
-        );
+        return (Standing::NotObserved, NEVER_TAKEN_UP.to_owned());
     }
     if !rollout.is_taken_up() {
-        return (
-            Standing::NotObserved,
-            "its last change was not taken up yet".to_owned(),
-        );
+        return (Standing::NotObserved, NOT_TAKEN_UP.to_owned());
     }
     let rendered = &seen.rendered["spec"]["template"];
     if let Some(place) = template::difference(rendered, &rollout.body["spec"]["template"]) {

@@ -48,7 +48,8 @@ fn bare(value: &Value) -> Value {
         Value::Object(fields) => {
             let is_port = fields.contains_key("containerPort");
             let kept = fields.iter().filter(|(key, field)| {
-                !means_nothing(field) && !(is_port && *key == "protocol" && **field == "TCP")
+                let is_default = is_port && *key == "protocol" && **field == "TCP";
+                !is_default && !means_nothing(field)
             });
             // These are as good as absent when they are empty; an empty emptyDir is not.
             let optional = |key: &str| {

@@ -150,6 +150,7 @@ async fn neighbours_in_the_way(
     }
     let neighbours = Neighbours {
         deployments: list(api, plan, "apps", "Deployment").await?,
+        rollouts: list_rollouts(api, &plan.namespace).await?,
         replica_sets: list(api, plan, "apps", "ReplicaSet").await?,
         pods: list(api, plan, "", "Pod").await?,
     };
@@ -167,6 +168,18 @@ async fn list(api: &Api, plan: &Plan, group: &str, kind: &str) -> Result<Vec<Val
     api.list(&resource.collection(&plan.namespace))
         .await
         .map_err(|problem| problem.into_error("list", &object))
+}
+
+/// Live Rollouts of a namespace; none where their CRD is not installed.
+pub(crate) async fn list_rollouts(api: &Api, namespace: &str) -> Result<Vec<Value>, ExecutorError> {
+    match api.list(&kinds::rollouts().collection(namespace)).await {
+        Ok(rollouts) => Ok(rollouts),
+        Err(problem) if problem.class() == Class::NoSuchKind => Ok(Vec::new()),
+        Err(problem) => {
+            let object = ObjectRef::new("argoproj.io", "Rollout", namespace, "");
+            Err(problem.into_error("list", &object))
+        }
+    }
 }
 
 /// The set with everything that was listed and everything that the plan has.

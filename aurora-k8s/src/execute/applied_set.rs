@@ -33,6 +33,9 @@ pub(crate) struct AppliedSet {
     pub(crate) stamp: Stamp,
     /// Its plan.
     pub(crate) digest: Digest,
+    /// The apply that brought the plan; a finish moves only `stamp` on.
+    #[serde(default)]
+    pub(crate) applied: Stamp,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -74,6 +77,7 @@ impl AppliedSet {
             target: apply.target.clone(),
             stamp: apply.stamp,
             digest: apply.plan,
+            applied: apply.stamp,
             entries: Vec::new(),
         }
     }

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use aurora_core::command::{Applied, Apply, Direction};
+use aurora_core::command::{Applied, Apply, Direction, Stamp};
 use aurora_core::manifest::ObjectRef;
 use aurora_core::plan::Plan;
 use aurora_core::port::clock::Clock;
 use aurora_core::port::executor::ExecutorError;
 
-use super::accept::{fenced, is_listed_already, survey};
+use super::accept::{fenced, is_listed_already, list_rollouts, survey};
 use super::api::{Api, News, Patch, random};
 use super::applied_set::{self, Stored};
-use super::errors::{Class, rejected};
+use super::errors::rejected;
 use super::kinds::{self, Kinds, Resource};
 use super::live::{self, PLAN, is_ours};
 use super::stages::{Stage, is_autoscaler, runs_pods};
@@ -154,7 +154,7 @@ impl Work<'_> {
             let entry = stored.set.entry(&object);
             if let Some(live) = &live
                 && !is_ours(entry, live)
-                && !(planned.adopt && !runs_pods(&object))
+                && (!planned.adopt || runs_pods(&object))
             {
                 return Err(foreign(&object, live));
             }
@@ -206,7 +206,7 @@ impl Work<'_> {
                 }
             }
             Stage::Services => {
-                let rollouts = self.live_rollouts().await?;
+                let rollouts = list_rollouts(&self.api, &self.plan.namespace).await?;
                 if let Some(hash) = service::hash_to_carry(&object.name, live, &rollouts) {
                     service::carry(&mut body, hash);
                 }
@@ -214,21 +214,6 @@ impl Work<'_> {
             _ => {}
         }
         Ok(body)
-    }
-
-    pub(crate) async fn live_rollouts(&self) -> Result<Vec<Value>, ExecutorError> {
-        match self
-            .api
-            .list(&kinds::rollouts().collection(&self.plan.namespace))
-            .await
-        {
-            Ok(rollouts) => Ok(rollouts),
-            Err(problem) if problem.class() == Class::NoSuchKind => Ok(Vec::new()),
-            Err(problem) => {
-                let object = ObjectRef::new("argoproj.io", "Rollout", &self.plan.namespace, "");
-                Err(problem.into_error("list", &object))
-            }
-        }
     }
 
     /// An autoscaler of this Rollout is listed and not in the plan.
@@ -399,20 +384,21 @@ impl Work<'_> {
 
     /// Looks at created objects once more: an older command that saw them absent too may have come after.
     async fn verify(&self, created: &BTreeMap<ObjectRef, String>) -> Result<(), ExecutorError> {
-        let ours = self.apply.stamp.to_string();
         for (index, planned) in self.plan.objects.iter().enumerate() {
-            let object = planned.object();
-            if !created.contains_key(&object) {
-                continue;
-            }
-            let found = self.api.find(&self.resources[index].path(&object)).await;
-            let found = found.map_err(|problem| problem.into_error("get", &object))?;
-            let stamp = found.as_ref().map(|live| &live["metadata"]["annotations"][PLAN]);
-            if stamp.is_none_or(|stamp| stamp != ours.as_str()) {
+            if created.contains_key(&planned.object()) && !self.is_from(index, &[self.apply.stamp]).await? {
                 self.apply_one(index, Hold::AsOrdered).await?;
             }
         }
         Ok(())
+    }
+
+    /// Tells whether an object was last applied with one of these stamps.
+    pub(crate) async fn is_from(&self, index: usize, stamps: &[Stamp]) -> Result<bool, ExecutorError> {
+        let object = self.plan.objects[index].object();
+        let found = self.api.find(&self.resources[index].path(&object)).await;
+        let found = found.map_err(|problem| problem.into_error("get", &object))?;
+        let stamp = found.as_ref().map(|live| &live["metadata"]["annotations"][PLAN]);
+        Ok(stamp.is_some_and(|stamp| stamps.iter().any(|known| *stamp == known.to_string().as_str())))
     }
 
     /// What was changed, by this delivery or an earlier one.

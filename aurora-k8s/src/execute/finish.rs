@@ -9,7 +9,7 @@ use aurora_core::command::{Applied, Direction};
 use aurora_core::manifest::ObjectRef;
 use aurora_core::port::executor::ExecutorError;
 
-use super::accept::fenced;
+use super::accept::{fenced, list_rollouts};
 use super::applied_set::{self, Entry, Stored};
 use super::apply::{CONFLICTS, Work, stand_back};
 use super::errors::rejected;
@@ -98,7 +98,7 @@ impl Work<'_> {
         })
     }
 
-    /// Rollouts whose values were held back get what they declare.
+    /// Rollouts whose values were held back get what they declare, and so does what an older command wrote last.
     async fn bring_to_declared(&self, stored: &Stored) -> Result<(), ExecutorError> {
         let planned = |object: &ObjectRef| {
             self.plan
@@ -116,7 +116,10 @@ impl Work<'_> {
         for (index, planned) in self.plan.objects.iter().enumerate() {
             let object = planned.object();
             let held = self.apply.direction == Direction::Back || scaled.contains(object.name.as_str());
-            if is_rollout(&object) && held {
+            let held = held && is_rollout(&object);
+            // A late write of an older command, or nobody's: what the plan declares is applied again.
+            let stamps = [stored.set.applied, self.apply.stamp];
+            if held || !self.is_from(index, &stamps).await? {
                 self.news.say(format!("bringing {object} to its declared values"));
                 self.apply_declared(index).await?;
             }
@@ -215,7 +218,7 @@ impl Work<'_> {
             self.list("apps", "ReplicaSet").await?,
             self.list("", "Pod").await?,
         );
-        let rollouts = self.live_rollouts().await?;
+        let rollouts = list_rollouts(&self.api, &self.plan.namespace).await?;
         let mut names = BTreeSet::new();
         for set in sets.iter().filter(|set| can_run(set, &rollouts)) {
             configuration_names(&set["spec"]["template"]["spec"], &mut names);

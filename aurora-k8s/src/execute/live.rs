@@ -80,12 +80,16 @@ pub(crate) fn covers(live: &Value, declared: &Value) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
     pub(crate) deployments: Vec<Value>,
+    pub(crate) rollouts: Vec<Value>,
     pub(crate) replica_sets: Vec<Value>,
     pub(crate) pods: Vec<Value>,
 }
 
 impl Neighbours {
-    /// Workloads of somebody else whose pods a selector of ours matches.
+    /// Workloads of somebody else whose pods a selector of ours matches, each at its root.
+    ///
+    /// What has an owner that makes such objects is judged by that owner; if the owner is gone, the
+    /// garbage collector is about to take it.
     pub(crate) fn matched_by(
         &self,
         selector: &Value,
@@ -93,35 +97,33 @@ impl Neighbours {
         namespace: &str,
     ) -> Vec<ObjectRef> {
         let mut found = Vec::new();
-        let present = |objects: &[Value], owner: &str| objects.iter().any(|object| uid(object) == owner);
-        for deployment in &self.deployments {
-            let object = named("apps", "Deployment", namespace, deployment);
-            let entry = set.and_then(|set| set.entry(&object));
-            if matches(selector, &deployment["spec"]["template"]["metadata"]["labels"])
-                && !is_ours(entry, deployment)
-            {
+        let roots = self.deployments.iter().map(|root| ("apps", "Deployment", root));
+        for (group, kind, root) in
+            roots.chain(self.rollouts.iter().map(|root| ("argoproj.io", "Rollout", root)))
+        {
+            let object = named(group, kind, namespace, root);
+            let labels = &root["spec"]["template"]["metadata"]["labels"];
+            if matches(selector, labels) && !is_ours(set.and_then(|set| set.entry(&object)), root) {
                 found.push(object);
             }
         }
         for replica_set in &self.replica_sets {
-            let owned = controller_of(replica_set);
-            let through_deployment = owned.is_some_and(|owner| present(&self.deployments, owner_uid(owner)));
             let labels = &replica_set["spec"]["template"]["metadata"]["labels"];
+            let judged = is_owned_by_kind(replica_set, &["Deployment", "Rollout"]);
             if matches(selector, labels)
-                && !through_deployment
+                && !judged
                 && !is_leaving(replica_set)
-                && !is_listed(owned, set)
+                && !is_listed(replica_set, set)
             {
                 found.push(named("apps", "ReplicaSet", namespace, replica_set));
             }
         }
         for pod in &self.pods {
-            let owned = controller_of(pod);
-            let through_set = owned.is_some_and(|owner| present(&self.replica_sets, owner_uid(owner)));
+            let judged = is_owned_by_kind(pod, &["ReplicaSet"]);
             if matches(selector, &pod["metadata"]["labels"])
-                && !through_set
+                && !judged
                 && !is_leaving(pod)
-                && !is_listed(owned, set)
+                && !is_listed(pod, set)
             {
                 found.push(named("", "Pod", namespace, pod));
             }
@@ -151,19 +153,20 @@ fn controller_of(object: &Value) -> Option<&Value> {
         .or_else(|| owners.first())
 }
 
-fn owner_uid(owner: &Value) -> &str {
-    owner["uid"].as_str().unwrap_or_default()
+fn is_owned_by_kind(object: &Value, kinds: &[&str]) -> bool {
+    let kind = controller_of(object).and_then(|owner| owner["kind"].as_str());
+    kind.is_some_and(|kind| kinds.contains(&kind))
 }
 
 /// The owner is one of our objects, perhaps one that was just deleted and is not collected yet.
-fn is_listed(owner: Option<&Value>, set: Option<&AppliedSet>) -> bool {
-    let (Some(owner), Some(set)) = (owner, set) else {
+fn is_listed(object: &Value, set: Option<&AppliedSet>) -> bool {
+    let (Some(owner), Some(set)) = (controller_of(object), set) else {
         return false;
     };
     set.entries.iter().any(|entry| {
         let same_name =
             owner["kind"] == entry.object.kind.as_str() && owner["name"] == entry.object.name.as_str();
-        same_name && (entry.uid.is_empty() || entry.uid == owner_uid(owner))
+        same_name && (entry.uid.is_empty() || owner["uid"] == entry.uid.as_str())
     })
 }
 
@@ -216,6 +219,7 @@ mod tests {
         let owned = |kind: &str, name: &str, uid: &str| json!([{"kind": kind, "name": name, "uid": uid, "controller": true}]);
         let neighbours = Neighbours {
             deployments: vec![json!({"metadata": {"name": "old", "uid": "d"}, "spec": template})],
+            rollouts: Vec::new(),
             replica_sets: vec![
                 json!({"metadata": {"name": "old-1", "uid": "r", "ownerReferences": owned("Deployment", "old", "d")}, "spec": template}),
                 json!({"metadata": {"name": "orphan", "uid": "o"}, "spec": template}),

@@ -7,6 +7,7 @@ use aurora_core::manifest::ObjectRef;
 use aurora_core::progress::{PodCounts, Progress, Standing};
 
 use super::live::covers;
+use crate::argo::status::NOT_TAKEN_UP;
 use crate::argo::template;
 
 /// The present state of a workload without steps; failing pods are added by who watches pods.
@@ -111,10 +112,7 @@ fn standing(object: &ObjectRef, rendered: &Value, live: &Value) -> (Standing, St
     let (spec, status) = (&live["spec"], &live["status"]);
     let job = object.kind == "Job";
     if !job && status["observedGeneration"].as_i64() < live["metadata"]["generation"].as_i64() {
-        return (
-            Standing::NotObserved,
-            "its last change was not taken up yet".to_owned(),
-        );
+        return (Standing::NotObserved, NOT_TAKEN_UP.to_owned());
     }
     if !covers(&spec["template"], &rendered["spec"]["template"]) {
         let writer = template::writer_of_template(live, super::api::MANAGER);

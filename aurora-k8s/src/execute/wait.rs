@@ -16,6 +16,7 @@ use super::errors::rejected;
 use super::kinds::Resource;
 use super::observe::{self, is_rollout};
 use super::stages::Stage;
+use crate::argo::status::{NEVER_TAKEN_UP, NOT_TAKEN_UP};
 
 /// How often a definition or namespace is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -117,7 +118,9 @@ fn is_of(stage: Stage, object: &ObjectRef) -> bool {
 
 fn waiting_for(progress: &Progress, since: Timestamp, waited: Duration) -> String {
     let object = &progress.object;
-    if waited < SUSPICIOUS {
+    // With other words the controller itself says what keeps it.
+    let silent = [NEVER_TAKEN_UP, NOT_TAKEN_UP].contains(&progress.message.as_str());
+    if waited < SUSPICIOUS || !silent {
         return format!("waiting until {object} is taken up: {}", progress.message);
     }
     let what = if is_rollout(object) { "Rollout " } else { "" };
@@ -150,7 +153,7 @@ mod tests {
             weight: None,
             pods: PodCounts::default(),
             expect: None,
-            message: "no controller has taken it up yet".to_owned(),
+            message: NEVER_TAKEN_UP.to_owned(),
             failing: Vec::new(),
             observed_at: Timestamp::UNIX_EPOCH,
         };

@@ -31,7 +31,6 @@ use serde_json::{Value, json};
 use draft::{Draft, map_at};
 use report::Report;
 
-pub use canonical::pod_template as canonical_pod_template;
 pub use quantity::{InvalidQuantity, Quantity};
 pub use versioned::VERSION_OF_ANNOTATION;
 

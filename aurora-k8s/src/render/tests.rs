@@ -245,6 +245,7 @@ fn the_canonical_form_keeps_what_means_something_and_drops_what_vanishes() {
     container["resources"] =
         json!({"limits": {"cpu": "1000m", "memory": "1024Mi"}, "requests": {"cpu": 0.5}});
     container["livenessProbe"] = json!({"httpGet": {"path": "/", "port": 80}, "initialDelaySeconds": 0});
+    container["readinessProbe"] = json!({"grpc": {"port": 81}, "timeoutSeconds": 0});
     container["securityContext"] = json!({"runAsUser": 0, "privileged": false});
     web["spec"]["minReadySeconds"] = json!(0);
     web["spec"]["paused"] = json!(false);
@@ -271,6 +272,7 @@ fn the_canonical_form_keeps_what_means_something_and_drops_what_vanishes() {
                 ],
                 "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}},
                 "livenessProbe": {"httpGet": {"path": "/", "port": 80}},
+                "readinessProbe": {"grpc": {"port": 81, "service": ""}},
                 "securityContext": {"runAsUser": 0, "privileged": false},
             }],
             "securityContext": {},
@@ -282,10 +284,11 @@ fn the_canonical_form_keeps_what_means_something_and_drops_what_vanishes() {
         },
     });
     assert_eq!(template, expected);
+    let again = rendered(vec![body(&plan, "Rollout", "web").clone()]);
     assert_eq!(
-        canonical_pod_template(&template),
-        template,
-        "the canonical form is stable"
+        body(&again, "Rollout", "web"),
+        body(&plan, "Rollout", "web"),
+        "it is stable"
     );
 }
 
@@ -518,4 +521,33 @@ fn a_flood_of_problems_is_cut_short() {
     let error = refused(vec![with(deployment("web"), "/metadata/labels", labels)]);
     assert_eq!(error.problems.len(), 201);
     assert_eq!(error.problems[200].message, "there are 49800 more problems");
+}
+
+#[test]
+fn weights_that_exchange_no_pod_are_said() {
+    let said = |replicas: i64, surge: Value, weight: u8| {
+        let rolling = json!({"rollingUpdate": {"maxSurge": surge, "maxUnavailable": 1}});
+        let web = with(deployment("web"), "/spec/strategy", rolling);
+        let mut request = request(vec![with(web, "/spec/replicas", json!(replicas))]);
+        request.strategy = Some(Strategy::Canary(Canary {
+            steps: vec![Step::SetWeight(weight)],
+        }));
+        ArgoRenderer.render(&request).unwrap().notes.len()
+    };
+    for (replicas, surge, weight, notes) in [
+        (10, json!(0), 95, 1),
+        (10, json!("0%"), 95, 1),
+        (1, json!(0), 50, 1),
+        (10, json!(1), 95, 0),
+        (10, json!(0), 90, 0),
+        (10, json!(0), 5, 0),
+        (10, json!(0), 100, 0),
+        (1, json!(1), 50, 0),
+    ] {
+        assert_eq!(
+            said(replicas, surge.clone(), weight),
+            notes,
+            "{replicas} {surge} {weight}"
+        );
+    }
 }

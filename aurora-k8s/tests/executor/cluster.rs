@@ -14,6 +14,7 @@ use hyper::body::{Body as HttpBody, Frame};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tower::Service;
 
 use aurora_core::manifest::ObjectRef;
@@ -65,9 +66,24 @@ impl Cluster {
 
     /// A fresh executor, which remembers nothing.
     pub(crate) fn kube_executor(&self) -> KubeExecutor {
+        self.executor_over(None)
+    }
+
+    /// A fresh executor whose first patch of a path is held until the gate is opened.
+    pub(crate) fn held_executor(&self, part: &str) -> (KubeExecutor, Gate) {
+        let gate = Gate {
+            part: part.to_owned(),
+            reached: watch::Sender::new(false),
+            open: watch::Sender::new(false),
+        };
+        (self.executor_over(Some(gate.clone())), gate)
+    }
+
+    fn executor_over(&self, gate: Option<Gate>) -> KubeExecutor {
         let counted = Counted {
             api: self.api.clone(),
             watches: self.watches.clone(),
+            gate,
         };
         KubeExecutor::new(Client::new(counted, "default"))
             .with_policy(self.policy.clone())
@@ -220,11 +236,40 @@ pub(crate) fn path(object: &ObjectRef) -> String {
     format!("{root}/namespaces/{}/{plural}/{}", object.namespace, object.name)
 }
 
+/// Holds patches of a path.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    part: String,
+    reached: watch::Sender<bool>,
+    open: watch::Sender<bool>,
+}
+
+impl Gate {
+    /// Waits until a patch is held.
+    pub(crate) async fn reached(&self) {
+        let mut reached = self.reached.subscribe();
+        reached
+            .wait_for(|reached| *reached)
+            .await
+            .expect("the gate is there");
+    }
+
+    /// Lets what is held, and all that follows, go.
+    pub(crate) fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    fn holds(&self, request: &Request<Body>) -> bool {
+        request.method() == Method::PATCH && request.uri().path().contains(&self.part)
+    }
+}
+
 /// The API with its open watches counted.
 #[derive(Clone)]
 struct Counted {
     api: KubeApi,
     watches: Arc<AtomicUsize>,
+    gate: Option<Gate>,
 }
 
 impl Service<Request<Body>> for Counted {
@@ -245,7 +290,16 @@ impl Service<Request<Body>> for Counted {
                 self.watches.fetch_add(1, Ordering::SeqCst);
                 Open(self.watches.clone())
             });
-        let answer = self.api.call(request);
+        let mut api = self.api.clone();
+        let gate = self.gate.clone().filter(|gate| gate.holds(&request));
+        let answer = async move {
+            if let Some(gate) = gate {
+                gate.reached.send_replace(true);
+                let mut open = gate.open.subscribe();
+                open.wait_for(|open| *open).await?;
+            }
+            api.call(request).await
+        };
         answer
             .map_ok(|response| {
                 response.map(|body| CountedBody {
@@ -253,7 +307,6 @@ impl Service<Request<Body>> for Counted {
                     _open: watches,
                 })
             })
-            .map_err(Into::into)
             .boxed()
     }
 }

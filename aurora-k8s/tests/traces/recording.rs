@@ -130,7 +130,7 @@ impl Recording {
             } else {
                 Some("web".to_owned())
             };
-            let silent = ["stop controller", "controller started", "both: "];
+            let silent = ["stop controller", "controller started", "both: ", "plugin: "];
             let controller = silent.iter().any(|start| text.starts_with(start));
             if line["http"].is_u64() || controller || self.is_of_an_executor() {
                 self.lines.push(Line::Act(Act {
@@ -292,6 +292,33 @@ impl Recording {
             }
         }
         (status_before, sets_before.into_iter().chain(sets_after).collect())
+    }
+
+    /// Status and reason of the conditions of a Rollout before the act with this number (from 1; 0 is the end):
+    /// what was written down last, and what came within the next lines, since an act may have come before the
+    /// conditions of a pause did. Each line has only those that changed.
+    pub(crate) fn conditions_before(&self, act: usize, of: &str) -> BTreeMap<String, Vec<(String, String)>> {
+        let mut held: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+        let (mut acts, mut past) = (0, 0);
+        for line in &self.lines {
+            acts += usize::from(matches!(line, Line::Act(_)));
+            let Some((_, status)) = line.status_of(of) else {
+                continue;
+            };
+            past += usize::from(act != 0 && acts >= act);
+            if past > 2 {
+                break;
+            }
+            for condition in status["conditions"].as_array().into_iter().flatten() {
+                let text = |field: &str| condition[field].as_str().unwrap().to_owned();
+                let seen = held.entry(text("type")).or_default();
+                if past == 0 {
+                    seen.clear();
+                }
+                seen.push((text("status"), text("reason")));
+            }
+        }
+        held
     }
 
     /// The acts in their order.

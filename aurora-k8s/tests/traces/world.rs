@@ -1,12 +1,6 @@
 //! A simulated cluster in virtual time with a driver beside it, and the comparison with a recording.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use aurora_k8s::sim::{
     Behaviour, Controllers, Delete, ObjectError, Objects, Resource,
@@ -17,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::recording::{Act, Recording, Sets, token};
+use crate::recording::{Act, Recording, token};
 
 /// Why a replay is not equal to its recording.
 pub(crate) type Outcome<T = ()> = Result<T, String>;
@@ -39,13 +33,13 @@ pub(crate) struct World {
     pub(crate) rollouts: Vec<String>,
     /// Whether pods of the image `switch` that start from now on crash.
     pub(crate) switched: bool,
-    acts: Vec<Act>,
-    done: usize,
+    pub(crate) acts: Vec<Act>,
+    pub(crate) done: usize,
     seen: u64,
     states: BTreeMap<String, Vec<String>>,
     numbered: BTreeMap<String, usize>,
     last: BTreeMap<String, String>,
-    appeared: BTreeMap<String, Vec<String>>,
+    pub(crate) appeared: BTreeMap<String, Vec<String>>,
 }
 
 impl World {
@@ -110,78 +104,11 @@ impl World {
         )
     }
 
-    fn shown(&self, of: &str) -> String {
+    pub(crate) fn shown(&self, of: &str) -> String {
         self.states
             .get(of)
             .map(|states| states.join(" "))
             .unwrap_or_default()
-    }
-
-    fn compare_states(&self) -> Outcome {
-        for of in &self.rollouts {
-            let recorded = self.recording.states(of).join(" ");
-            let (theirs, mut ours) = (without_beginning(&recorded), without_beginning(&self.shown(of)));
-            if !theirs.starts_with("‹1› P0 ") {
-                ours = ours.replacen("‹1› P0 ", "‹1› ", 1);
-            }
-            // An executor's recording may have been cut while a Rollout was still moving.
-            let moving = theirs
-                .rsplit(' ')
-                .next()
-                .is_some_and(|last| last.starts_with('P'));
-            let cut = self.recording.is_of_an_executor() && moving && ours.starts_with(&theirs);
-            if theirs != ours && !cut {
-                return Err(format!("the states of {of} are others\n  recorded {recorded}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Compares the events on the Rollout, apart from scaling, whose steps depend on when each pod became ready.
-    fn compare_events(&self) -> Outcome {
-        let told = |events: BTreeSet<(String, String)>| -> BTreeSet<(String, String)> {
-            events
-                .into_iter()
-                .filter(|(reason, _)| reason != "ScalingReplicaSet")
-                .collect()
-        };
-        let theirs = told(self.recording.events.clone());
-        if theirs.is_empty() {
-            return Ok(());
-        }
-        let renaming = self.renaming("web");
-        let rename = |text: &str| {
-            renaming
-                .iter()
-                .fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
-        };
-        let theirs: BTreeSet<_> = theirs
-            .iter()
-            .map(|(reason, text)| (reason.clone(), rename(text)))
-            .collect();
-        let events = self
-            .objects
-            .list(&resource::EVENTS, Some(&self.recording.name))
-            .items;
-        let about = events
-            .iter()
-            .filter(|event| event["involvedObject"]["kind"] == "Rollout");
-        let text = |event: &Value, field: &str| event[field].as_str().unwrap().to_owned();
-        let ours = told(
-            about
-                .map(|event| (text(event, "reason"), text(event, "message")))
-                .collect(),
-        );
-        let missing: Vec<_> = theirs.difference(&ours).collect();
-        let more: Vec<_> = ours.difference(&theirs).collect();
-        // A real controller stops telling about one object after this many events.
-        let capped = self.recording.event_count >= 25;
-        if missing.is_empty() && (more.is_empty() || capped) {
-            return Ok(());
-        }
-        Err(format!(
-            "the events are others: missing {missing:?}, not recorded {more:?}"
-        ))
     }
 
     pub(crate) fn rollout(&self, name: &str) -> Option<Arc<Value>> {
@@ -283,126 +210,6 @@ impl World {
             before = now;
         }
         self.collect();
-    }
-
-    /// Compares the settled state of a Rollout with the recording's just before the next act.
-    pub(crate) fn compare(&self, of: &str) -> Outcome {
-        let next = if self.done == self.acts.len() {
-            0
-        } else {
-            self.done + 1
-        };
-        let (recorded, recorded_sets) = self.recording.before(next, of);
-        let Some(recorded) = recorded else { return Ok(()) };
-        let rollout = self.rollout(of).ok_or_else(|| format!("{of} is gone"))?;
-        let live = &rollout["status"];
-        let renaming = self.renaming(of);
-        let rename = |text: &str| {
-            renaming
-                .iter()
-                .fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
-        };
-        let place = format!("before act {} of {of}", self.done + 1);
-        for field in ["message", "currentPodHash", "stableRS"] {
-            let (theirs, ours) = (recorded[field].as_str(), live[field].as_str());
-            if theirs.map(rename).as_deref() != ours {
-                return Err(format!("{place}: {field} is {ours:?}, recorded {theirs:?}"));
-            }
-        }
-        let counters = [
-            "replicas",
-            "updatedReplicas",
-            "readyReplicas",
-            "availableReplicas",
-            "currentStepIndex",
-        ];
-        let flags = ["abort", "controllerPause", "promoteFull", "observedGeneration"];
-        for field in counters.into_iter().chain(flags) {
-            let absent_when_false = |value: &Value| {
-                if *value == json!(false) {
-                    Value::Null
-                } else {
-                    value.clone()
-                }
-            };
-            if absent_when_false(&recorded[field]) != absent_when_false(&live[field]) {
-                return Err(format!(
-                    "{place}: {field} is {}, recorded {}",
-                    live[field], recorded[field]
-                ));
-            }
-        }
-        let reasons = |status: &Value| {
-            let pauses = status["pauseConditions"].as_array().into_iter().flatten();
-            pauses.map(|pause| pause["reason"].clone()).collect::<Vec<_>>()
-        };
-        if reasons(&recorded) != reasons(live) {
-            return Err(format!(
-                "{place}: pauseConditions are {}",
-                live["pauseConditions"]
-            ));
-        }
-        let ours = self.sets(of);
-        let ready: i64 = ours.values().map(|(_, _, ready)| ready).sum();
-        if ready != live["readyReplicas"].as_i64().unwrap_or(0) {
-            return Err(format!(
-                "{place}: {ready} pods are ready, the status says {}",
-                live["readyReplicas"]
-            ));
-        }
-        for (theirs, name) in renaming {
-            // The recorder's watches of ReplicaSets and pods may lag behind that of the Rollout: the lines on
-            // both sides of the act count, and ready pods are compared by the counter in the status.
-            let seen: Vec<_> = recorded_sets
-                .iter()
-                .filter_map(|sets| sets.get(&theirs))
-                .collect();
-            let held = ours.get(&name);
-            let last = next == 0;
-            let equal = seen
-                .iter()
-                .any(|seen| held.is_some_and(|held| held.0 == seen.0 && (held.1 == seen.1 || last)));
-            if !seen.is_empty() && !equal {
-                return Err(format!(
-                    "{place}: pods of {name} ({theirs}) are {held:?}, recorded {seen:?}"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// The ReplicaSets of a Rollout, with their pods that are not being deleted.
-    pub(crate) fn sets(&self, of: &str) -> Sets {
-        let namespace = Some(self.recording.name.as_str());
-        let pods = self.objects.list(&resource::PODS, namespace).items;
-        let sets = self.objects.list(&resource::REPLICA_SETS, namespace).items;
-        let owned = sets.iter().filter(|set| rollout_of(set) == Some(of));
-        owned
-            .map(|set| {
-                let hash = set["metadata"]["labels"][HASH_LABEL].as_str().unwrap().to_owned();
-                let own = pods.iter().filter(|pod| {
-                    pod["metadata"]["ownerReferences"][0]["uid"] == set["metadata"]["uid"]
-                        && pod["metadata"]["deletionTimestamp"].is_null()
-                });
-                let own: Vec<_> = own.collect();
-                let ready = own.iter().filter(|pod| {
-                    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-                    conditions
-                        .into_iter()
-                        .any(|it| it["type"] == "Ready" && it["status"] == "True")
-                });
-                let count = |number: usize| i64::try_from(number).unwrap();
-                let wanted = set["spec"]["replicas"].as_i64().unwrap();
-                (hash, (wanted, count(own.len()), count(ready.count())))
-            })
-            .collect()
-    }
-
-    /// Recorded hash → ours, by the order in which the ReplicaSets appeared.
-    fn renaming(&self, of: &str) -> Vec<(String, String)> {
-        let theirs = self.recording.hashes.get(of).into_iter().flatten().cloned();
-        let ours = self.appeared.get(of).into_iter().flatten().cloned();
-        theirs.zip(ours).collect()
     }
 
     /// The next recorded act, which has to be the one that the driver means.
@@ -609,14 +416,9 @@ impl World {
 }
 
 /// The Rollout that owns a ReplicaSet.
-fn rollout_of(set: &Value) -> Option<&str> {
+pub(crate) fn rollout_of(set: &Value) -> Option<&str> {
     let owner = &set["metadata"]["ownerReferences"][0];
     owner["name"].as_str().filter(|_| owner["kind"] == "Rollout")
-}
-
-/// Some recorders came too late to see the Rollout before it had a phase.
-fn without_beginning(states: &str) -> String {
-    states.replacen("– ", "", 1)
 }
 
 fn check_answer(act: &Act, answer: &Result<Arc<Value>, ObjectError>) -> Outcome {

@@ -1,6 +1,7 @@
 //! YAML as these tests read it: with the options that manifests need.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use aurora_core::deploy_file::read_manifests;
 use aurora_core::manifest::{Manifest, Origin};
 use serde_json::Value;
 
@@ -14,27 +15,9 @@ pub(crate) fn value(text: &str) -> Value {
     serde_saphyr::from_str_with_options(text, options).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// Every document of a file that is not empty.
+/// Every object of a file, as the product reads it.
 pub(crate) fn manifests(file: &str, text: &str) -> Vec<Manifest> {
-    let mut documents = vec![(1, String::new())];
-    for (index, line) in text.lines().enumerate() {
-        if line.trim_end() == "---" {
-            documents.push((index + 2, String::new()));
-        } else if let Some((_, document)) = documents.last_mut() {
-            document.push_str(line);
-            document.push('\n');
-        }
-    }
-    let says_something = |document: &str| {
-        document
-            .lines()
-            .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
-    };
-    documents
-        .into_iter()
-        .filter(|(_, document)| says_something(document))
-        .map(|(line, document)| manifest(file, line, value(&document)))
-        .collect()
+    read_manifests(text, file).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
 /// A manifest from a place.

@@ -15,7 +15,7 @@ use crate::submission::{self, Submission};
 use crate::{context, print};
 
 /// Checks a deploy file and everything that would be rendered from it.
-pub fn validate(args: &FileArgs, output: Output) -> Result<Exit> {
+pub(crate) fn validate(args: &FileArgs, output: Output) -> Result<Exit> {
     let (submission, plans) = match rendered(args) {
         Ok(done) => done,
         Err(problems) => {
@@ -27,7 +27,11 @@ pub fn validate(args: &FileArgs, output: Output) -> Result<Exit> {
         print::problems(output, &submission.warnings)?;
         for (target, plan) in &plans {
             let rollouts = plan.steps.rollouts.len();
-            let line = format!("{target}: {} object(s), {rollouts} Rollout(s) in {}", plan.objects.len(), plan.namespace);
+            let line = format!(
+                "{target}: {} object(s), {rollouts} Rollout(s) in {}",
+                plan.objects.len(),
+                plan.namespace
+            );
             print::write(&(line + "\n"))?;
         }
         print::write(&format!("{} is valid\n", args.file.display()))?;
@@ -38,7 +42,7 @@ pub fn validate(args: &FileArgs, output: Output) -> Result<Exit> {
 }
 
 /// Prints exactly what would be applied.
-pub fn render(args: &RenderArgs, output: Output) -> Result<Exit> {
+pub(crate) fn render(args: &RenderArgs, output: Output) -> Result<Exit> {
     let (submission, plans) = match rendered(&args.file) {
         Ok(done) => done,
         Err(problems) => {
@@ -50,14 +54,19 @@ pub fn render(args: &RenderArgs, output: Output) -> Result<Exit> {
         && !plans.contains_key(target)
     {
         let known: Vec<_> = plans.keys().map(String::as_str).collect();
-        print::note(&format!("error: there is no target `{target}`; the file has {}", known.join(", ")));
+        print::note(&format!(
+            "error: there is no target `{target}`; the file has {}",
+            known.join(", ")
+        ));
         return Ok(Exit::Usage);
     }
     for warning in &submission.warnings {
         print::note(&format!("warning: {warning}"));
     }
-    let wanted: BTreeMap<_, _> =
-        plans.iter().filter(|(name, _)| args.target.as_ref().is_none_or(|target| target == *name)).collect();
+    let wanted: BTreeMap<_, _> = plans
+        .iter()
+        .filter(|(name, _)| args.target.as_ref().is_none_or(|target| target == *name))
+        .collect();
     if output == Output::Json {
         print::document(output, &wanted, |_| String::new())?;
         return Ok(Exit::Succeeded);
@@ -68,7 +77,11 @@ pub fn render(args: &RenderArgs, output: Output) -> Result<Exit> {
             text.push_str(&format!("# {note}\n"));
         }
         for object in &plan.objects {
-            text.push_str(&format!("---\n# from {}\n{}", object.origin, print::yaml(&object.body)?));
+            text.push_str(&format!(
+                "---\n# from {}\n{}",
+                object.origin,
+                print::yaml(&object.body)?
+            ));
         }
         print::write(&text)?;
     }
@@ -85,13 +98,23 @@ fn rendered(args: &FileArgs) -> Result<(Submission, BTreeMap<String, Plan>), Vec
             application: submission.deploy.application.clone(),
             target: name.clone(),
             namespace: target.namespace.clone(),
-            strategy: target.strategy.as_ref().and_then(|name| submission.deploy.strategies.get(name)).cloned(),
+            strategy: target
+                .strategy
+                .as_ref()
+                .and_then(|name| submission.deploy.strategies.get(name))
+                .cloned(),
             manifests: submission.manifests.get(name).cloned().unwrap_or_default(),
         };
         match ArgoRenderer::default().render(&request) {
             Ok(plan) => drop(plans.insert(name.clone(), plan)),
             // Targets share most manifests: what is wrong with one is told once.
-            Err(error) => problems.extend(error.problems.into_iter().filter(|p| !problems.contains(p)).collect::<Vec<_>>()),
+            Err(error) => problems.extend(
+                error
+                    .problems
+                    .into_iter()
+                    .filter(|p| !problems.contains(p))
+                    .collect::<Vec<_>>(),
+            ),
         }
     }
     if problems.iter().any(Problem::is_error) {

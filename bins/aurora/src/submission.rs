@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aurora_core::deploy_file::{
-    DeployFile, FileText, Files, MAX_DEPLOY_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_SUBMIT_BYTES, ManifestFrom, Problem,
-    manifests, parse,
+    DeployFile, FileText, Files, MAX_DEPLOY_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_SUBMIT_BYTES, ManifestFrom,
+    Problem, manifests, parse,
 };
 use aurora_core::manifest::Manifest;
 
 /// A deploy file, its manifests' texts, and what was noticed while reading them.
 #[derive(Debug)]
-pub struct Submission {
+pub(crate) struct Submission {
     /// The deploy file's text.
     pub text: String,
     /// The deploy file.
@@ -32,7 +32,7 @@ const MAX_DIRECTORY_DEPTH: usize = 16;
 ///
 /// # Errors
 /// Every problem found in the deploy file, or else in the manifests.
-pub fn read(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
+pub(crate) fn read(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
     let name = file.display().to_string();
     let text = read_text(file, &name, MAX_DEPLOY_FILE_BYTES).map_err(|problem| vec![problem])?;
     let text = match application {
@@ -43,16 +43,26 @@ pub fn read(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Pr
     let (deploy, mut files, mut warnings) = (parsed.deploy, parsed.files, parsed.warnings);
     let mut problems = Vec::new();
     for (index, source) in deploy.manifests.iter().enumerate() {
-        let ManifestFrom::Path(path) = &source.from else { continue };
+        let ManifestFrom::Path(path) = &source.from else {
+            continue;
+        };
         if files.0.contains_key(path) {
             continue;
         }
         let pointer = format!("/manifests/{index}/path");
-        let place = |problem: Problem| Problem { pointer: pointer.clone(), ..problem }.at(&name, source.line, 1);
+        let place = |problem: Problem| {
+            Problem {
+                pointer: pointer.clone(),
+                ..problem
+            }
+            .at(&name, source.line, 1)
+        };
         match find(file, path) {
             Some((found, beside)) => {
                 if !beside {
-                    let message = format!("`{path}` is not beside the deploy file; it was taken from the working directory");
+                    let message = format!(
+                        "`{path}` is not beside the deploy file; it was taken from the working directory"
+                    );
                     warnings.push(place(Problem::warning("workingDirectory", "", message)));
                 }
                 match read_path(&found) {
@@ -65,21 +75,37 @@ pub fn read(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Pr
                 }
             }
             None => {
-                let message = format!("there is no `{path}` beside the deploy file or in the working directory");
-                problems.push(place(Problem::error("missing", "", message).with_hint("paths are relative to the deploy file")));
+                let message =
+                    format!("there is no `{path}` beside the deploy file or in the working directory");
+                problems.push(place(
+                    Problem::error("missing", "", message).with_hint("paths are relative to the deploy file"),
+                ));
             }
         }
     }
-    let total: usize = files.0.values().flatten().map(|file| file.text.len()).sum::<usize>() + text.len();
+    let total: usize = files
+        .0
+        .values()
+        .flatten()
+        .map(|file| file.text.len())
+        .sum::<usize>()
+        + text.len();
     if total > MAX_SUBMIT_BYTES {
-        let message = format!("deploy file and manifests have {total} bytes; at most {MAX_SUBMIT_BYTES} are taken");
+        let message =
+            format!("deploy file and manifests have {total} bytes; at most {MAX_SUBMIT_BYTES} are taken");
         problems.push(Problem::error("tooLarge", "", message).at(&name, 0, 0));
     }
     if !problems.is_empty() {
         return Err(problems);
     }
     let manifests = manifests(&deploy, &files, &name)?;
-    Ok(Submission { text, deploy, files, manifests, warnings })
+    Ok(Submission {
+        text,
+        deploy,
+        files,
+        manifests,
+        warnings,
+    })
 }
 
 /// Puts another application name into the text: the last word of a file wins over its own line.
@@ -123,17 +149,28 @@ fn read_path(path: &Path) -> Result<Vec<FileText>, Problem> {
         .into_iter()
         .map(|path| {
             let name = path.display().to_string();
-            Ok(FileText { text: read_text(&path, &name, MAX_MANIFEST_BYTES)?, name })
+            Ok(FileText {
+                text: read_text(&path, &name, MAX_MANIFEST_BYTES)?,
+                name,
+            })
         })
         .collect()
 }
 
 fn list(directory: &Path, found: &mut Vec<PathBuf>, depth: usize) -> Result<(), Problem> {
     let unreadable = |error: std::io::Error| {
-        Problem::error("unreadable", "", format!("{} cannot be read: {error}", directory.display()))
+        Problem::error(
+            "unreadable",
+            "",
+            format!("{} cannot be read: {error}", directory.display()),
+        )
     };
     if depth > MAX_DIRECTORY_DEPTH {
-        return Err(Problem::error("tooDeep", "", format!("{} is nested too deep", directory.display())));
+        return Err(Problem::error(
+            "tooDeep",
+            "",
+            format!("{} is nested too deep", directory.display()),
+        ));
     }
     let mut entries: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
@@ -143,7 +180,10 @@ fn list(directory: &Path, found: &mut Vec<PathBuf>, depth: usize) -> Result<(), 
     for entry in entries {
         if entry.is_dir() {
             list(&entry, found, depth + 1)?;
-        } else if entry.extension().is_some_and(|ending| ending == "yaml" || ending == "yml") {
+        } else if entry
+            .extension()
+            .is_some_and(|ending| ending == "yaml" || ending == "yml")
+        {
             found.push(entry);
         }
     }
@@ -151,9 +191,8 @@ fn list(directory: &Path, found: &mut Vec<PathBuf>, depth: usize) -> Result<(), 
 }
 
 fn read_text(path: &Path, name: &str, limit: usize) -> Result<String, Problem> {
-    let unreadable = |error: std::io::Error| {
-        Problem::error("unreadable", "", format!("{name} cannot be read: {error}"))
-    };
+    let unreadable =
+        |error: std::io::Error| Problem::error("unreadable", "", format!("{name} cannot be read: {error}"));
     let size = fs::metadata(path).map_err(unreadable)?.len();
     if size > u64::try_from(limit).unwrap_or(u64::MAX) {
         let message = format!("{name} has {size} bytes; at most {limit} are read");
@@ -179,7 +218,10 @@ mod tests {
         fs::write(dir.path().join("m/deeper/c.yaml"), service("c")).unwrap();
         fs::write(dir.path().join("m/notes.txt"), "not a manifest").unwrap();
         let read = read(&dir.path().join("deploy.yaml"), Some("other")).unwrap();
-        let names: Vec<_> = read.manifests["t"].iter().map(|manifest| manifest.object().name).collect();
+        let names: Vec<_> = read.manifests["t"]
+            .iter()
+            .map(|manifest| manifest.object().name)
+            .collect();
         assert_eq!(names, ["a", "b", "c"]);
         assert_eq!(read.deploy.application, "other");
     }

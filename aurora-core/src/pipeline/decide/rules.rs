@@ -68,16 +68,37 @@ pub(crate) fn reached(level: &Progress, index: usize) -> Reached {
 }
 
 /// The Rollouts of a gate with their step indices, and what is seen of each.
-pub(crate) fn gate_rollouts<'a>(
-    target: &'a Deployment,
+pub(crate) fn gate_rollouts(
+    target: &Deployment,
     step: usize,
-) -> impl Iterator<Item = (&'a str, usize, Option<&'a SeenLevel>)> {
+) -> impl Iterator<Item = (&str, usize, Option<&SeenLevel>)> {
     target.steps.steps.get(step).into_iter().flat_map(move |mapped| {
         mapped
             .index
             .iter()
             .map(move |(name, index)| (name.as_str(), *index, target.rollout(name)))
     })
+}
+
+/// Rollouts that stand at a pause of their own: a user's Rollout has steps that the file does not know.
+///
+/// Nobody but a person in the cluster moves them on, so no timeout counts meanwhile.
+pub(crate) fn own_pauses<'a>(target: &'a Deployment, run: &'a Run) -> impl Iterator<Item = &'a Progress> {
+    let mapped = |name: &String, index: usize| {
+        run.steps
+            .steps
+            .iter()
+            .any(|step| step.gate && step.index.get(name) == Some(&index))
+    };
+    run.steps
+        .rollouts
+        .keys()
+        .filter_map(move |name| Some((name, &target.rollout(name)?.level)))
+        .filter(move |(name, level)| match level.standing {
+            Standing::AtPause { index, .. } => !mapped(name, index),
+            _ => false,
+        })
+        .map(|(_, level)| level)
 }
 
 /// The last act on an object, as far as asking again is concerned.
@@ -187,7 +208,7 @@ pub(crate) fn promote(level: &Progress) -> AskedAct {
 
 /// Why a target has failed, if it has.
 pub(crate) fn failure(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Timestamp) -> Option<Cause> {
-    if run.stage != Stage::Finishing {
+    if matches!(run.stage, Stage::Applying | Stage::Moving) {
         let observed = target.levels.values();
         for seen in observed {
             if let Some(cause) = failing_level(&target.name, run, seen, now) {
@@ -206,10 +227,11 @@ pub(crate) fn timed_out(
     now: Timestamp,
 ) -> Option<Cause> {
     let from = run.clock?;
-    if now < later(from, pipeline.timeout.as_duration()) {
+    if own_pauses(target, run).next().is_some() || now < later(from, pipeline.timeout.as_duration()) {
         return None;
     }
     let what = match run.stage {
+        Stage::Aborting => "its Rollouts could not be aborted",
         Stage::Applying => "its plan was not applied",
         Stage::Moving => "it did not reach its next gate or its end",
         Stage::Finishing => "its plan was not finished",
@@ -249,10 +271,10 @@ fn failing_level(target: &str, run: &Run, seen: &SeenLevel, now: Timestamp) -> O
             return cause("failingPod", format!("{object}: {}", describe_pod(pod)));
         }
         let unpullable = level.failing.iter().find(|pod| pod.unpullable);
-        if let (Some(pod), Some(since)) = (unpullable, seen.unpullable_since) {
-            if now >= later(since, UNPULLABLE_FOR) {
-                return cause("failingPod", format!("{object}: {}", describe_pod(pod)));
-            }
+        if let (Some(pod), Some(since)) = (unpullable, seen.unpullable_since)
+            && now >= later(since, UNPULLABLE_FOR)
+        {
+            return cause("failingPod", format!("{object}: {}", describe_pod(pod)));
         }
     }
     let long = now >= later(seen.since, BAD_FOR);

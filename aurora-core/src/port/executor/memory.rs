@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use self::world::World;
 use super::{Capabilities, ClusterExecutor, ExecutorError, Levels, StageSink};
+use crate::announce::Announcer;
 use crate::command::{Act, Acted, Action, Applied, AppliedSetKey, Apply, Direction, Observe, Stamp};
 use crate::manifest::ObjectRef;
 use crate::plan::Plan;
@@ -76,7 +77,7 @@ pub struct InMemoryCluster {
 struct Shared {
     world: Mutex<World>,
     /// Counts changes, so that whoever waits looks again.
-    changes: watch::Sender<u64>,
+    changes: Announcer,
 }
 
 impl Default for InMemoryCluster {
@@ -84,7 +85,7 @@ impl Default for InMemoryCluster {
         Self {
             shared: Arc::new(Shared {
                 world: Mutex::new(World::default()),
-                changes: watch::Sender::new(0),
+                changes: Announcer::default(),
             }),
         }
     }
@@ -136,7 +137,7 @@ impl InMemoryCluster {
     }
 
     fn announce(&self) {
-        self.shared.changes.send_modify(|count| *count += 1);
+        self.shared.changes.announce();
     }
 
     /// Waits until everything that the plan applied is taken up.
@@ -283,3 +284,6 @@ fn redacted(mut body: Value) -> Value {
 fn epoch() -> Timestamp {
     Timestamp::from_second(1_700_000_000).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

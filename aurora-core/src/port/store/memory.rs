@@ -14,6 +14,7 @@ use super::{
     Batch, Committed, DueTimer, Lease, Name, Precondition, Record, RecordKey, Scan, Scope, Store, StoreError,
     StoredEvent,
 };
+use crate::announce::Announcer;
 use crate::digest::Digest;
 use crate::port::clock::Clock;
 
@@ -36,7 +37,7 @@ use crate::port::clock::Clock;
 pub struct InMemoryStore {
     clock: Arc<dyn Clock>,
     state: Arc<Mutex<BTreeMap<Scope, Kept>>>,
-    written: Arc<watch::Sender<u64>>,
+    written: Arc<Announcer>,
 }
 
 /// What one scope has.
@@ -57,7 +58,7 @@ impl InMemoryStore {
         Self {
             clock,
             state: Arc::default(),
-            written: Arc::new(watch::Sender::new(0)),
+            written: Arc::default(),
         }
     }
 
@@ -101,7 +102,7 @@ impl Store for InMemoryStore {
         kept.check(&batch, now)?;
         kept.write(batch, now);
         let feed = kept.head();
-        self.written.send_modify(|count| *count += 1);
+        self.written.announce();
         Ok(Committed { feed, at: now })
     }
 

@@ -42,7 +42,7 @@ pub(super) fn check(canary: &Node<'_>, spec: &Node<'_>, lint: &mut Lint<'_>) {
             );
         }
     }
-    steps::check(canary, lint);
+    steps::check(canary, spec, lint);
 }
 
 /// How far pods may be more or fewer than declared.

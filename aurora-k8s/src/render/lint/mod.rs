@@ -5,12 +5,14 @@ mod blue_green;
 mod canary;
 mod configuration;
 mod fields;
+mod istio;
 pub(super) mod labels;
 mod pod;
 mod references;
 mod rollout;
 mod routing;
 mod steps;
+mod templates;
 
 use aurora_core::manifest::ObjectRef;
 use aurora_core::port::renderer::RenderRequest;

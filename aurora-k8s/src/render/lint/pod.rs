@@ -98,6 +98,19 @@ pub(super) fn check(template: &Node<'_>, owner: &Owner<'_>, lint: &mut Lint<'_>)
             "they are added to running pods only",
         );
     }
+    for (list, key) in [("hostAliases", "ip"), ("imagePullSecrets", "name")] {
+        let mut seen = BTreeSet::new();
+        for item in spec.field(list).items() {
+            if item.name(key).is_some_and(|name| !seen.insert(name)) {
+                lint.error(
+                    "duplicate",
+                    &item.field(key),
+                    "is there twice",
+                    "keep one of them",
+                );
+            }
+        }
+    }
     lint.whole(&spec, "terminationGracePeriodSeconds", 0);
 }
 

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
-use super::{Lint, analysis};
+use super::{Lint, istio, templates};
 use crate::argo;
 use crate::render::draft::Draft;
 use crate::render::kinds;
@@ -13,7 +11,7 @@ use crate::render::report::{Place, Report};
 
 /// The objects of a plan by group, kind and name.
 #[derive(Debug)]
-struct Index<'a>(BTreeMap<(String, String, String), &'a Draft>);
+pub(super) struct Index<'a>(BTreeMap<(String, String, String), &'a Draft>);
 
 impl<'a> Index<'a> {
     fn of(drafts: &'a [Draft]) -> Self {
@@ -24,7 +22,7 @@ impl<'a> Index<'a> {
         Self(drafts.iter().map(key).collect())
     }
 
-    fn find(&self, group: &str, kind: &str, name: &str) -> Option<&'a Draft> {
+    pub(super) fn find(&self, group: &str, kind: &str, name: &str) -> Option<&'a Draft> {
         let key = (group.to_owned(), kind.to_owned(), name.to_owned());
         self.0.get(&key).copied()
     }
@@ -33,6 +31,9 @@ impl<'a> Index<'a> {
 /// Checks the references of every Rollout to objects of the plan; others are named in notes.
 pub(super) fn check(drafts: &[Draft], report: &mut Report) {
     let index = Index::of(drafts);
+    for draft in drafts {
+        check_pods(draft, &index, report);
+    }
     let mut managed: BTreeMap<String, &Place> = BTreeMap::new();
     for draft in drafts.iter().filter(|draft| kinds::is_rollout(&draft.object())) {
         let spec = Node::root(&draft.body).field("spec");
@@ -58,10 +59,31 @@ pub(super) fn check(drafts: &[Draft], report: &mut Report) {
             check_service(&spec, &service, &index, &mut lint);
         }
         check_ingresses(&spec, &index, &mut lint);
-        check_virtual_services(&spec, &index, &mut lint);
+        istio::check(&spec, &index, &mut lint);
         check_mappings(&spec, &index, &mut lint);
-        for (analysis, bounded) in analyses(&spec) {
-            check_analysis(&analysis, bounded, &index, &mut lint);
+        templates::check(&spec, &index, &mut lint);
+    }
+}
+
+/// Pods without their service account are not made, without their claim they do not start.
+fn check_pods(draft: &Draft, index: &Index<'_>, report: &mut Report) {
+    let template = kinds::pod_template(&draft.object());
+    let Some(spec) = template.and_then(|template| draft.body.pointer(template)?.get("spec")) else {
+        return;
+    };
+    let mut lint = Lint {
+        place: &draft.place,
+        report,
+    };
+    let spec = Node::root(spec);
+    let account = spec.name("serviceAccountName").filter(|name| *name != "default");
+    if let Some(name) = account.filter(|name| index.find("", "ServiceAccount", name).is_none()) {
+        must_exist("ServiceAccount", name, &mut lint);
+    }
+    for volume in spec.field("volumes").items() {
+        let claim = volume.field("persistentVolumeClaim").name("claimName");
+        if let Some(name) = claim.filter(|name| index.find("", "PersistentVolumeClaim", name).is_none()) {
+            must_exist("PersistentVolumeClaim", name, &mut lint);
         }
     }
 }
@@ -117,7 +139,8 @@ fn check_service(spec: &Node<'_>, service: &Node<'_>, index: &Index<'_>, lint: &
     }
 }
 
-fn must_exist(kind: &str, name: &str, lint: &mut Lint<'_>) {
+/// Says that an object which is not in the plan must be in the cluster.
+pub(super) fn must_exist(kind: &str, name: &str, lint: &mut Lint<'_>) {
     let what = format!("it needs the {kind} {name}, which is not in the plan and must be there");
     lint.report.note(lint.place, &what);
 }
@@ -176,97 +199,6 @@ fn has_backend(spec: Node<'_>, service: &str) -> bool {
         .any(|backend| backend.field("service").text("name") == Some(service))
 }
 
-/// A route must go to the stable and the canary side, and to nothing else.
-fn check_virtual_services(spec: &Node<'_>, index: &Index<'_>, lint: &mut Lint<'_>) {
-    let canary = spec.path(&["strategy", "canary"]);
-    let istio = canary.path(&["trafficRouting", "istio"]);
-    let named = istio
-        .get("virtualService")
-        .into_iter()
-        .chain(istio.field("virtualServices").items());
-    for reference in named {
-        let Some(name) = reference.name("name") else {
-            continue;
-        };
-        // The name may hold a namespace of its own: then it is not one of ours.
-        let Some(draft) = index.find("networking.istio.io", "VirtualService", name) else {
-            must_exist("VirtualService", name, lint);
-            continue;
-        };
-        let body = Node::root(&draft.body).field("spec");
-        let routed = ["http", "tcp", "tls"]
-            .iter()
-            .any(|kind| !body.field(kind).items().is_empty());
-        if !routed {
-            let what = format!("names the VirtualService `{name}`, which has no routes");
-            lint.error("noRoutes", &reference, what, "add an http, tcp or tls route");
-        }
-        check_http_routes(&canary, &reference, &body, lint);
-    }
-}
-
-fn check_http_routes(canary: &Node<'_>, reference: &Node<'_>, body: &Node<'_>, lint: &mut Lint<'_>) {
-    let routes = body.field("http").items();
-    let wanted = reference.field("routes").items();
-    for name in &wanted {
-        if !routes
-            .iter()
-            .any(|route| route.text("name") == name.value.as_str())
-        {
-            let what = format!(
-                "names the route {}, which the VirtualService does not have",
-                name.value
-            );
-            lint.error("unknownRoute", name, what, "name one of its http routes");
-        }
-    }
-    if wanted.is_empty() && routes.len() > 1 {
-        let what = "is missing: the VirtualService has several http routes";
-        lint.error(
-            "missing",
-            &reference.field("routes"),
-            what,
-            "name the routes to edit",
-        );
-        return;
-    }
-    let subsets = canary.path(&["trafficRouting", "istio", "destinationRule"]);
-    let (key, sides) = if subsets.value.is_object() {
-        (
-            "subset",
-            [subsets.name("canarySubsetName"), subsets.name("stableSubsetName")],
-        )
-    } else {
-        (
-            "host",
-            [canary.name("canaryService"), canary.name("stableService")],
-        )
-    };
-    let is_edited = |route: &&Node<'_>| {
-        let name = route.value.get("name");
-        wanted.is_empty() || wanted.iter().any(|wanted| Some(wanted.value) == name)
-    };
-    for route in routes.iter().filter(is_edited) {
-        let destinations = route.field("route").items();
-        let goes_to = |side: Option<&str>| {
-            let side = side?;
-            destinations.iter().find(|destination| {
-                let text = destination.field("destination").text(key).unwrap_or_default();
-                // Hosts may be written with their namespace and domain.
-                text == side || key == "host" && text.split('.').next() == Some(side)
-            })
-        };
-        if sides
-            .iter()
-            .any(|side| side.is_some() && goes_to(*side).is_none())
-        {
-            let what = "names a VirtualService with a route that lacks the canary or the stable side";
-            let hint = "list both as destinations of each route, with weights 0 and 100";
-            lint.error("badRoute", reference, what, hint);
-        }
-    }
-}
-
 fn check_mappings(spec: &Node<'_>, index: &Index<'_>, lint: &mut Lint<'_>) {
     let mappings = spec.path(&["strategy", "canary", "trafficRouting", "ambassador", "mappings"]);
     for node in mappings.items() {
@@ -277,91 +209,4 @@ fn check_mappings(spec: &Node<'_>, index: &Index<'_>, lint: &mut Lint<'_>) {
             lint.error("excludes", &node, what, "take spec.weight out of the Mapping");
         }
     }
-}
-
-/// Every use of templates, and whether its metrics must come to an end.
-fn analyses<'a>(spec: &Node<'a>) -> Vec<(Node<'a>, bool)> {
-    let strategy = spec.field("strategy");
-    let canary = strategy.field("canary");
-    let mut found: Vec<(Node<'a>, bool)> = canary
-        .get("analysis")
-        .map(|node| (node, false))
-        .into_iter()
-        .collect();
-    for step in canary.field("steps").items() {
-        found.extend(step.get("analysis").map(|node| (node, true)));
-    }
-    for key in ["prePromotionAnalysis", "postPromotionAnalysis"] {
-        found.extend(strategy.field("blueGreen").get(key).map(|node| (node, true)));
-    }
-    found
-}
-
-fn check_analysis(analysis: &Node<'_>, bounded: bool, index: &Index<'_>, lint: &mut Lint<'_>) {
-    let (mut complete, mut templates) = (true, Vec::new());
-    for reference in analysis.field("templates").items() {
-        complete &= collect(&reference, index, &mut templates, lint);
-    }
-    for template in &templates {
-        let spec = Node::root(&template.body).field("spec");
-        for metric in spec.field("metrics").items() {
-            if bounded && analysis::is_endless(&metric) {
-                let what = format!(
-                    "uses {}, whose metric `{}` measures without end",
-                    template.place.named,
-                    metric.name("name").unwrap_or_default()
-                );
-                lint.error("endless", analysis, what, "give the metric a `count`");
-            }
-        }
-        for argument in spec.field("args").items() {
-            let name = argument.name("name").unwrap_or_default();
-            let has = |node: &Node<'_>| node.has("value") || node.has("valueFrom");
-            let given = analysis.field("args").items();
-            let given = given
-                .iter()
-                .any(|argument| argument.name("name") == Some(name) && has(argument));
-            if complete && !has(&argument) && !given {
-                let what = format!(
-                    "gives no value for `{name}`, which {} needs",
-                    template.place.named
-                );
-                lint.error(
-                    "missingArgument",
-                    &analysis.field("args"),
-                    what,
-                    "add it to the arguments",
-                );
-            }
-        }
-    }
-}
-
-/// Finds a template and those that it names itself; false when one is not in the plan.
-fn collect<'a>(
-    reference: &Node<'_>,
-    index: &Index<'a>,
-    found: &mut Vec<&'a Draft>,
-    lint: &mut Lint<'_>,
-) -> bool {
-    let Some(name) = reference.name("templateName") else {
-        return false;
-    };
-    let kind = match reference.value.get("clusterScope").and_then(Value::as_bool) {
-        Some(true) => argo::CLUSTER_ANALYSIS_TEMPLATE,
-        _ => argo::ANALYSIS_TEMPLATE,
-    };
-    let Some(draft) = index.find(argo::GROUP, kind, name) else {
-        must_exist(kind, name, lint);
-        return false;
-    };
-    if found.iter().any(|known| known.object() == draft.object()) {
-        return true;
-    }
-    found.push(draft);
-    let mut complete = true;
-    for reference in Node::root(&draft.body).path(&["spec", "templates"]).items() {
-        complete &= collect(&reference, index, found, lint);
-    }
-    complete
 }

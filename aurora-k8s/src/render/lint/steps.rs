@@ -3,19 +3,22 @@
 use serde_json::Value;
 
 use super::{Lint, analysis, fields, routing};
-use crate::argo;
+use crate::argo::{self, IntOrPercent};
 use crate::render::node::Node;
 
 /// Kinds of steps of which one entry may hold only one.
 const EXCLUSIVE: [&str; 5] = ["analysis", "experiment", "pause", "plugin", "setWeight"];
 
 /// Checks every step of a canary.
-pub(super) fn check(canary: &Node<'_>, lint: &mut Lint<'_>) {
+pub(super) fn check(canary: &Node<'_>, spec: &Node<'_>, lint: &mut Lint<'_>) {
     let list = canary.field("steps");
     if !list.value.is_null() && !list.value.is_array() {
         lint.error("badType", &list, "is not a list", "");
     }
     let routers = routing::routers(canary);
+    if routers.is_empty() {
+        say_where_no_pod_is_exchanged(canary, spec, lint);
+    }
     let mut weighted = false;
     for step in list.items() {
         check_kind(&step, lint);
@@ -50,6 +53,37 @@ pub(super) fn check(canary: &Node<'_>, lint: &mut Lint<'_>) {
                 "is missing",
                 "the plugin as the controller knows it",
             );
+        }
+    }
+}
+
+/// Without surge some weights come out as no new pod at all, or as nothing but new pods.
+fn say_where_no_pod_is_exchanged(canary: &Node<'_>, spec: &Node<'_>, lint: &mut Lint<'_>) {
+    let surge = canary
+        .get("maxSurge")
+        .and_then(|node| IntOrPercent::read(node.value));
+    let Some(replicas) = spec.int("replicas").filter(|replicas| *replicas > 0) else {
+        return;
+    };
+    if surge.is_none_or(|surge| surge.number() != 0) {
+        return;
+    }
+    for step in canary.field("steps").items() {
+        let Some(weight) = step.int("setWeight").filter(|weight| (1..100).contains(weight)) else {
+            continue;
+        };
+        // Half a pod short of all: no count of pods is near enough.
+        let half_short = replicas.saturating_mul(100 - weight) == 50;
+        if replicas == 1 || half_short {
+            let new = if replicas == 1 && weight >= 50 {
+                "every pod is"
+            } else {
+                "no pod is"
+            };
+            let what = format!(
+                "at weight {weight} {new} of the new version: maxSurge is 0 and there are {replicas} replicas"
+            );
+            lint.report.note(lint.place, &what);
         }
     }
 }

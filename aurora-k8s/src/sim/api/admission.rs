@@ -246,16 +246,6 @@ fn negative(object: &Value, field: &str, problems: &mut Vec<Problem>, problem: &
 
 fn rollout(live: Option<&Value>, object: &Value, problems: &mut Vec<Problem>) {
     negative(object, "replicas", problems, "should be a non-negative integer");
-    let required = |at: &str, field: &str| -> Option<Problem> {
-        let holder = object.pointer(at)?;
-        (holder.is_object() && holder.get(field).is_none()).then(|| {
-            let path = at.trim_start_matches('/').replace('/', ".");
-            (format!("{path}.{field}"), "Required value".to_owned())
-        })
-    };
-    problems.extend(required("/spec/strategy/blueGreen", "activeService"));
-    problems.extend(required("/spec/strategy/canary/pingPong", "pingService"));
-    problems.extend(required("/spec/strategy/canary/pingPong", "pongService"));
     if let Some(live) = live
         && live["spec"].get("selector") != object["spec"].get("selector")
         && !live["spec"]["selector"].is_null()
@@ -288,10 +278,8 @@ fn workload(live: Option<&Value>, object: &Value, problems: &mut Vec<Problem>) {
             ));
         }
     }
-    if object["spec"]["template"]["spec"]["containers"]
-        .as_array()
-        .is_none_or(Vec::is_empty)
-    {
+    let containers = object["spec"]["template"]["spec"]["containers"].as_array();
+    if containers.is_some_and(Vec::is_empty) {
         problems.push((
             "spec.template.spec.containers".to_owned(),
             "Required value".to_owned(),

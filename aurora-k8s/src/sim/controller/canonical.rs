@@ -33,6 +33,7 @@ const KEPT: &[&str] = &[
     "duration",
     "port",
     "weight",
+    "service",
 ];
 
 /// Members whose content is the user's own map and is left alone.
@@ -59,12 +60,11 @@ const KEPT_EMPTY: &[&str] = &[
 
 /// Rewrites a Rollout's `spec`.
 pub(super) fn rollout_spec(spec: &mut Value) {
-    template(&mut spec["template"]);
     let Some(members) = spec.as_object_mut() else {
         return;
     };
-    if members.get("template").is_some_and(Value::is_null) {
-        members.remove("template");
+    if let Some(held) = members.get_mut("template") {
+        template(held);
     }
     if let Some(strategy) = members.get_mut("strategy") {
         prune(strategy);
@@ -74,9 +74,6 @@ pub(super) fn rollout_spec(spec: &mut Value) {
 
 /// Rewrites a pod template.
 pub(super) fn template(template: &mut Value) {
-    if template.is_null() {
-        return;
-    }
     let containers = ["/spec/containers", "/spec/initContainers"];
     for place in containers {
         for container in template
@@ -85,11 +82,8 @@ pub(super) fn template(template: &mut Value) {
             .into_iter()
             .flatten()
         {
-            resources(&mut container["resources"]);
-            if container["resources"].is_null()
-                && let Some(members) = container.as_object_mut()
-            {
-                members.remove("resources");
+            if let Some(held) = container.get_mut("resources") {
+                resources(held);
             }
         }
     }
@@ -109,13 +103,9 @@ pub(super) fn template(template: &mut Value) {
 fn resources(resources: &mut Value) {
     let mut invalid = false;
     for list in ["limits", "requests"] {
-        for (_, quantity) in resources[list].as_object_mut().into_iter().flatten() {
+        let quantities = resources.get_mut(list).and_then(Value::as_object_mut);
+        for (_, quantity) in quantities.into_iter().flatten() {
             invalid |= !normalise(quantity);
-        }
-        if let Some(members) = resources.as_object_mut()
-            && members.get(list).is_some_and(Value::is_null)
-        {
-            members.remove(list);
         }
     }
     if invalid {
@@ -296,11 +286,76 @@ mod tests {
     }
 
     #[test]
+    fn canonical_spec_stays_as_it_is() {
+        let spec = json!({
+            "replicas": 2, "selector": {"matchLabels": {"app": ""}},
+            "template": {
+                "metadata": {"labels": {"app": ""}, "annotations": {"empty": ""}},
+                "spec": {"containers": [{"name": "web", "image": "ok:1"}], "volumes": [{"name": "v", "emptyDir": {}}]},
+            },
+            "strategy": {"canary": {"steps": [{"pause": {"duration": "60s"}}]}},
+        });
+        let mut rewritten = spec.clone();
+        rollout_spec(&mut rewritten);
+        assert_eq!(rewritten, spec);
+    }
+
+    #[test]
     fn invalid_quantity_empties_the_resources() {
         let mut spec = json!({"template": {"spec": {"containers": [
             {"name": "web", "resources": {"requests": {"cpu": "abc", "memory": "1Gi"}}},
         ]}}});
         rollout_spec(&mut spec);
         assert_eq!(spec["template"]["spec"]["containers"][0]["resources"], json!({}));
+    }
+
+    #[cfg(feature = "render")]
+    #[test]
+    fn a_rendered_rollout_stays_as_it_is() {
+        use aurora_core::manifest::{Manifest, Origin};
+        use aurora_core::port::renderer::{ManifestRenderer as _, laws};
+
+        let mut request = laws::sample();
+        request.manifests.push(Manifest::new(
+            json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "full"},
+                "spec": {
+                    "replicas": 0, "minReadySeconds": 0, "paused": false, "revisionHistoryLimit": 0,
+                    "selector": {"matchLabels": {"app": "full"}},
+                    "strategy": {"rollingUpdate": {"maxUnavailable": 0}},
+                    "template": {
+                        "metadata": {"labels": {"app": "full"}, "annotations": {}},
+                        "spec": {
+                            "hostNetwork": false, "nodeSelector": {}, "terminationGracePeriodSeconds": 0,
+                            "automountServiceAccountToken": false, "securityContext": {}, "serviceAccountName": "",
+                            "containers": [{
+                                "name": "full", "image": "ok:1", "command": [], "env": [{"name": "A", "value": ""}],
+                                "ports": [{"containerPort": 80, "hostPort": 0}],
+                                "livenessProbe": {"tcpSocket": {"port": 80}, "initialDelaySeconds": 0},
+                                "resources": {"limits": {"cpu": "1000m", "memory": "1024Mi"}, "requests": {"cpu": 0.5}},
+                                "securityContext": {"privileged": false, "runAsUser": 0},
+                                "volumeMounts": [{"name": "tmp", "mountPath": "/tmp", "readOnly": false}],
+                            }],
+                            "initContainers": [{"name": "init", "image": "ok:1"}],
+                            "tolerations": [{"key": "a", "value": "", "tolerationSeconds": 0}],
+                            "volumes": [{"name": "tmp", "emptyDir": {"medium": "", "sizeLimit": "0.5Gi"}}],
+                        },
+                    },
+                },
+            }),
+            Origin::default(),
+        ));
+        let plan = crate::render::ArgoRenderer.render(&request).unwrap();
+        let rollouts = plan
+            .objects
+            .iter()
+            .filter(|planned| planned.object().kind == "Rollout");
+        let specs: Vec<_> = rollouts.map(|planned| planned.body["spec"].clone()).collect();
+        assert_eq!(specs.len(), 3);
+        for spec in specs {
+            let mut written_back = spec.clone();
+            rollout_spec(&mut written_back);
+            assert_eq!(written_back, spec);
+        }
     }
 }

@@ -292,6 +292,8 @@ fn write_status(objects: &Objects, deployment: &Value, new: &Set, old: &[Set]) -
     let last =
         meta::condition(&conditions, "Progressing").and_then(|held| meta::time(&held["lastUpdateTime"]));
     let due = last.map(|last| last + Duration::from_secs(deadline.unsigned_abs()));
+    let exceeded = meta::condition(&conditions, "Progressing")
+        .is_some_and(|held| held["reason"] == "ProgressDeadlineExceeded");
     let mut next = Next::Done;
     if done {
         let message = format!("ReplicaSet \"{set_name}\" has successfully progressed.");
@@ -303,7 +305,7 @@ fn write_status(objects: &Objects, deployment: &Value, new: &Set, old: &[Set]) -
             &message,
             now,
         );
-    } else if moved || due.is_none_or(|due| due > now) {
+    } else if moved || (!exceeded && due.is_none_or(|due| due > now)) {
         let message = format!("ReplicaSet \"{set_name}\" is progressing.");
         meta::set_condition(
             &mut conditions,

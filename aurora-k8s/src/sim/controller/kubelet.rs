@@ -385,7 +385,7 @@ fn address(uid: &str) -> String {
 }
 
 /// Makes the node that pods are bound to.
-fn ensure_node(objects: &Objects) {
+pub(super) fn ensure_node(objects: &Objects) {
     if objects.get(&NODES, "", NODE).is_some() {
         return;
     }

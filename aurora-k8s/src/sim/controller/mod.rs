@@ -20,6 +20,8 @@ mod queue;
 mod replica_set;
 mod rollout;
 mod stateful_set;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -108,6 +110,7 @@ impl Controllers {
     pub async fn run(self, stop: CancellationToken) {
         let objects = &self.objects.written_by("kube-controller-manager");
         let kubelet = &self.objects.written_by("kubelet");
+        kubelet::ensure_node(kubelet);
         let all: Vec<BoxFuture<'_, ()>> = vec![
             Box::pin(self.rollouts(&stop)),
             worker(

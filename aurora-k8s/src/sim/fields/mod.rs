@@ -4,6 +4,8 @@ mod apply;
 mod managed;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod recorded;
 mod schema;
 mod set;
 mod strict;

@@ -33,6 +33,8 @@ pub(crate) enum Shape {
         rest: Option<Ty>,
         /// The map is replaced as a whole.
         atomic: bool,
+        /// The fields that must be there.
+        required: Vec<String>,
     },
 }
 
@@ -168,16 +170,25 @@ impl Reader {
         // Reserved first, so that a type may contain itself.
         let ty = self.add(Shape::Any);
         self.done.insert(name.to_owned(), ty);
-        let (fields, open) = self.fields(name);
-        let fields = fields
-            .into_iter()
-            .map(|(field, text)| (field, self.ty(&text)))
-            .collect();
+        let (texts, open) = self.fields(name);
+        let mut fields = BTreeMap::new();
+        let mut required = Vec::new();
+        for (field, text) in texts {
+            let field = match field.strip_suffix('*') {
+                Some(field) => {
+                    required.push(field.to_owned());
+                    field.to_owned()
+                }
+                None => field,
+            };
+            fields.insert(field, self.ty(&text));
+        }
         let rest = open.then_some(ANY);
         self.types[ty.0] = Shape::Map {
             fields,
             rest,
             atomic: false,
+            required,
         };
         ty
     }
@@ -222,6 +233,7 @@ impl Reader {
                 fields: BTreeMap::new(),
                 rest,
                 atomic: false,
+                required: Vec::new(),
             });
         }
         if let Some((inner, merge)) = text.strip_prefix('[').and_then(|text| text.rsplit_once(']')) {
@@ -265,13 +277,16 @@ mod tests {
             .collect();
         for line in SOURCE.lines() {
             let line = line.split('#').next().unwrap();
-            let Some((_, ty)) = line.split_once(':') else {
+            let Some((_, ty)) = line
+                .split_once(':')
+                .filter(|_| !line.contains('{') || line.contains('}'))
+            else {
                 continue;
             };
             let name: String = ty.chars().filter(|at| at.is_alphanumeric()).collect();
             if name.starts_with(char::is_uppercase) {
                 let name = ty.trim().trim_start_matches(['!', '[', '{']);
-                let name = name.split([']', '}', ' ']).next().unwrap();
+                let name = name.split([']', '}']).next().unwrap();
                 assert!(
                     known.iter().any(|block| block == name),
                     "`{name}` is not declared"

@@ -11,7 +11,7 @@ pub(crate) fn prune_unknown(value: &mut Value, ty: Ty) -> Vec<String> {
     out
 }
 
-/// Wrong types, and list items that stand twice, as (field, problem).
+/// Missing fields, wrong types, and list items that stand twice, as (field, problem).
 pub(crate) fn mistakes(value: &Value, ty: Ty) -> Vec<(String, String)> {
     let mut out = Vec::new();
     look(value, ty, "", &mut out);
@@ -64,7 +64,19 @@ fn look(value: &Value, ty: Ty, path: &str, out: &mut Vec<(String, String)>) {
     };
     let found = match (value, ty.shape()) {
         (Value::Null, _) | (_, Shape::Any) => None,
-        (Value::Object(map), Shape::Map { fields, rest, .. }) => {
+        (
+            Value::Object(map),
+            Shape::Map {
+                fields,
+                rest,
+                required,
+                ..
+            },
+        ) => {
+            let missing = required
+                .iter()
+                .filter(|name| map.get(*name).is_none_or(Value::is_null));
+            out.extend(missing.map(|name| (joined(path, name), "Required value".to_owned())));
             for (name, below) in map {
                 if let Some(below_ty) = fields.get(name).copied().or(*rest) {
                     look(below, below_ty, &joined(path, name), out);

@@ -289,24 +289,38 @@ fn merge_lists(old: &[Value], new: &[Value], by: &ListMerge, ty: Ty) -> Value {
             .collect()
     };
     let (old_at, new_at) = (elements(old), elements(new));
+    let merged = |right: usize| match old_at.iter().position(|element| *element == new_at[right]) {
+        Some(held) => merge(&old[held], &new[right], ty.step(&new_at[right])),
+        None => new[right].clone(),
+    };
+    // What both lists have, in the order in which it will come.
+    let mut shared = new_at
+        .iter()
+        .filter(|element| old_at.contains(element))
+        .peekable();
     let mut out = Vec::new();
     let (mut left, mut right) = (0, 0);
     while left < old.len() || right < new.len() {
-        if left < old.len() && !new_at.contains(&old_at[left]) {
-            out.push(old[left].clone());
-            left += 1;
-        } else if left < old.len() && new_at[..right].contains(&old_at[left]) {
-            left += 1;
-        } else if right < new.len() {
-            let element = &new_at[right];
-            let merged = match old_at.iter().position(|it| it == element) {
-                Some(held) => merge(&old[held], &new[right], ty.step(element)),
-                None => new[right].clone(),
-            };
-            out.push(merged);
+        if let Some(element) = old_at.get(left) {
+            let same = new_at.get(right) == Some(element);
+            if !new_at.contains(element) {
+                out.push(old[left].clone());
+                left += 1;
+                continue;
+            }
+            let moved = shared.peek().is_some_and(|next| *next != element);
+            if !same && right < new.len() && moved {
+                left += 1;
+                continue;
+            }
+            if same || new_at[..right].contains(element) {
+                left += 1;
+            }
+        }
+        if right < new.len() {
+            out.push(merged(right));
+            shared.next_if(|next| **next == new_at[right]);
             right += 1;
-        } else {
-            left += 1;
         }
     }
     Value::Array(out)

@@ -1,5 +1,7 @@
 //! What the object store refuses.
 
+use aurora_core::error::ErrorKind;
+
 use crate::sim::resource::Resource;
 
 /// A refused write.
@@ -61,6 +63,17 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
+    /// What a caller can do about it.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::AlreadyExists { .. } | Self::Conflict { .. } => ErrorKind::Conflict,
+            Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::NamespaceTerminating { .. } => ErrorKind::Denied,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+        }
+    }
+
     /// An `Invalid` about one field of an object of this kind.
     pub(crate) fn invalid(resource: &Resource, name: &str, field: &str, reason: &str) -> Self {
         Self::Invalid {
@@ -91,4 +104,20 @@ pub struct RestoreError {
     pub place: String,
     /// What is wrong there.
     pub problem: String,
+}
+
+impl Expired {
+    /// What a caller can do about it.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        ErrorKind::Conflict
+    }
+}
+
+impl RestoreError {
+    /// What a caller can do about it.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        ErrorKind::Invalid
+    }
 }

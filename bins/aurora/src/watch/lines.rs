@@ -8,13 +8,13 @@ use super::tree::{rollout_words, state_words, step_words, target_words};
 
 /// Remembers what was said last, so that only news is said.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     said: BTreeMap<String, String>,
 }
 
 impl Lines {
     /// The lines that say something new.
-    pub fn news(&mut self, view: &PipelineView) -> Vec<String> {
+    pub(crate) fn news(&mut self, view: &PipelineView) -> Vec<String> {
         let mut news = Vec::new();
         let mut say = |key: String, words: String| {
             if self.said.get(&key) != Some(&words) {
@@ -24,31 +24,68 @@ impl Lines {
         };
         for target in &view.targets {
             let name = &target.name;
-            let first = if target.first_deployment { " (first deployment, strategy not exercised)" } else { "" };
-            say(format!("{name}/"), format!("{name}: {}{first}", target_words(target)));
-            for step in target.steps.iter().filter(|step| step.state == "current" || step.state == "done") {
-                say(format!("{name}/step/{}", step.index), format!("{name}:   {}", step_words(step)));
+            let first = if target.first_deployment {
+                " (first deployment, strategy not exercised)"
+            } else {
+                ""
+            };
+            say(
+                format!("{name}/"),
+                format!("{name}: {}{first}", target_words(target)),
+            );
+            for step in target
+                .steps
+                .iter()
+                .filter(|step| step.state == "current" || step.state == "done")
+            {
+                say(
+                    format!("{name}/step/{}", step.index),
+                    format!("{name}:   {}", step_words(step)),
+                );
             }
             for rollout in &target.rollouts {
-                say(format!("{name}/{}", rollout.object), format!("{name}:   {}", rollout_words(rollout)));
+                say(
+                    format!("{name}/{}", rollout.object),
+                    format!("{name}:   {}", rollout_words(rollout)),
+                );
             }
             if let Some(error) = &target.error {
-                say(format!("{name}/error"), format!("{name}: failed: {}", error.message));
+                say(
+                    format!("{name}/error"),
+                    format!("{name}: failed: {}", error.message),
+                );
             }
         }
-        for wait in view.waiting.iter().filter(|wait| matches!(wait.kind.as_str(), "approval" | "timer" | "agent" | "operator")) {
+        for wait in view
+            .waiting
+            .iter()
+            .filter(|wait| matches!(wait.kind.as_str(), "approval" | "timer" | "agent" | "operator"))
+        {
             let place = wait.subject.target.as_deref().unwrap_or("pipeline");
-            let ends = wait.actions.iter().find(|action| action.allowed).map(|action| format!("  [{}]", action.cli));
-            say(format!("wait/{}", wait.id), format!("{place}: … {}{}", wait.reason.text, ends.unwrap_or_default()));
+            let ends = wait
+                .actions
+                .iter()
+                .find(|action| action.allowed)
+                .map(|action| format!("  [{}]", action.cli));
+            say(
+                format!("wait/{}", wait.id),
+                format!("{place}: … {}{}", wait.reason.text, ends.unwrap_or_default()),
+            );
         }
         for evidence in &view.evidence {
             let pod = &evidence.evidence.pod;
             say(
                 format!("evidence/{}/{}", pod.pod, pod.container),
-                format!("{}: ! pod {} container {}: {}", evidence.target, pod.pod, pod.container, pod.reason),
+                format!(
+                    "{}: ! pod {} container {}: {}",
+                    evidence.target, pod.pod, pod.container, pod.reason
+                ),
             );
         }
-        say("state".to_owned(), format!("{}: {}", view.application, state_words(view)));
+        say(
+            "state".to_owned(),
+            format!("{}: {}", view.application, state_words(view)),
+        );
         news
     }
 }

@@ -7,23 +7,35 @@ use aurora_core::progress::Standing;
 use jiff::Timestamp;
 
 /// The whole pipeline, for a terminal or `deploy status`.
-pub fn tree(view: &PipelineView) -> String {
+pub(crate) fn tree(view: &PipelineView) -> String {
     let mut text = String::new();
     let ended = view.ended_at.unwrap_or(view.now);
-    line(&mut text, 0, &format!(
-        "{} {}  {}  {}",
-        mark(view.state),
-        view.application,
-        state_words(view),
-        span(view.started_at, ended),
-    ));
+    line(
+        &mut text,
+        0,
+        &format!(
+            "{} {}  {}  {}",
+            mark(view.state),
+            view.application,
+            state_words(view),
+            span(view.started_at, ended),
+        ),
+    );
     line(&mut text, 1, &format!("pipeline {}", view.id));
     for target in &view.targets {
         target_lines(&mut text, view, target);
     }
     for wait in &view.waiting {
-        let place = wait.subject.target.as_deref().map(|target| format!("{target}: ")).unwrap_or_default();
-        let left = wait.until.map(|until| format!(" ({} left)", span(view.now, until))).unwrap_or_default();
+        let place = wait
+            .subject
+            .target
+            .as_deref()
+            .map(|target| format!("{target}: "))
+            .unwrap_or_default();
+        let left = wait
+            .until
+            .map(|until| format!(" ({} left)", span(view.now, until)))
+            .unwrap_or_default();
         line(&mut text, 1, &format!("… {place}{}{left}", wait.reason.text));
         for action in wait.actions.iter().filter(|action| action.allowed) {
             line(&mut text, 3, &format!("{}: {}", action.id, action.cli));
@@ -31,11 +43,18 @@ pub fn tree(view: &PipelineView) -> String {
     }
     for evidence in &view.evidence {
         let pod = &evidence.evidence.pod;
-        let exit = pod.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
-        line(&mut text, 1, &format!(
-            "! {}: pod {} container {}: {} after {} restart(s){exit}",
-            evidence.target, pod.pod, pod.container, pod.reason, pod.restarts,
-        ));
+        let exit = pod
+            .exit_code
+            .map(|code| format!(", exit code {code}"))
+            .unwrap_or_default();
+        line(
+            &mut text,
+            1,
+            &format!(
+                "! {}: pod {} container {}: {} after {} restart(s){exit}",
+                evidence.target, pod.pod, pod.container, pod.reason, pod.restarts,
+            ),
+        );
         for logged in pod.log.iter().rev().take(3).rev() {
             line(&mut text, 3, &format!("│ {logged}"));
         }
@@ -44,14 +63,26 @@ pub fn tree(view: &PipelineView) -> String {
 }
 
 fn target_lines(text: &mut String, view: &PipelineView, target: &TargetView) {
-    let from = target.started_at.map(|from| span(from, target.ended_at.unwrap_or(view.now)));
+    let from = target
+        .started_at
+        .map(|from| span(from, target.ended_at.unwrap_or(view.now)));
     let mut words = vec![target_words(target)];
     if target.first_deployment {
         words.push("first deployment, strategy not exercised".to_owned());
     }
     words.extend(from);
-    line(text, 1, &format!("{} {} (account {}, namespace {})  {}",
-        mark(target.state), target.name, target.account, target.namespace, words.join(", ")));
+    line(
+        text,
+        1,
+        &format!(
+            "{} {} (account {}, namespace {})  {}",
+            mark(target.state),
+            target.name,
+            target.account,
+            target.namespace,
+            words.join(", ")
+        ),
+    );
     for gate in &target.before {
         line(text, 2, &gate_words("before", gate));
     }
@@ -70,7 +101,7 @@ fn target_lines(text: &mut String, view: &PipelineView, target: &TargetView) {
 }
 
 /// What a pipeline's state is called for people.
-pub fn state_words(view: &PipelineView) -> String {
+pub(crate) fn state_words(view: &PipelineView) -> String {
     let mut words = match view.state {
         State::Cancelled => "CANCELLED",
         State::Failed => "FAILED",
@@ -90,18 +121,19 @@ pub fn state_words(view: &PipelineView) -> String {
 }
 
 /// What a target is doing.
-pub fn target_words(target: &TargetView) -> String {
+pub(crate) fn target_words(target: &TargetView) -> String {
     match (target.state, target.phase.as_str()) {
         (State::RollingBack, phase) => format!("rolling back, {phase}"),
         (State::Succeeded, _) => "succeeded".to_owned(),
         (State::NotStarted, _) => "not started".to_owned(),
+        (_, "moving") if target.first_deployment => "moving".to_owned(),
         (_, "moving") => format!("step {} of {}", target.step, target.total),
         (_, phase) => phase.to_owned(),
     }
 }
 
 /// One step and how far it is.
-pub fn step_words(step: &StepView) -> String {
+pub(crate) fn step_words(step: &StepView) -> String {
     let sign = match step.state.as_str() {
         "done" => "✓",
         "current" => "▸",
@@ -113,13 +145,22 @@ pub fn step_words(step: &StepView) -> String {
 }
 
 /// One Rollout: weights wanted and real, pods of both versions.
-pub fn rollout_words(rollout: &RolloutView) -> String {
-    let mut words = format!("{} {}: {}", rollout.object.kind, rollout.object.name, standing_words(&rollout.standing));
+pub(crate) fn rollout_words(rollout: &RolloutView) -> String {
+    let mut words = format!(
+        "{} {}: {}",
+        rollout.object.kind,
+        rollout.object.name,
+        standing_words(&rollout.standing)
+    );
     if let (Some(wanted), Some(real)) = (rollout.weight_wanted, rollout.weight_real) {
         let _ = write!(words, ", weight {real} % of {wanted} %");
     }
     let pods = rollout.pods;
-    let _ = write!(words, ", pods new {}/{} old {}/{}", pods.new_available, pods.new, pods.old_available, pods.old);
+    let _ = write!(
+        words,
+        ", pods new {}/{} old {}/{}",
+        pods.new_available, pods.new, pods.old_available, pods.old
+    );
     words
 }
 
@@ -156,8 +197,17 @@ fn gate_words(place: &str, gate: &GateView) -> String {
 
 fn decision(gate: &GateView) -> Option<String> {
     let by = gate.by.as_ref()?;
-    let comment = gate.comment.as_deref().filter(|text| !text.is_empty()).map(|text| format!(": {text}"));
-    Some(format!(" ({} by {}{})", gate.state, by.display, comment.unwrap_or_default()))
+    let comment = gate
+        .comment
+        .as_deref()
+        .filter(|text| !text.is_empty())
+        .map(|text| format!(": {text}"));
+    Some(format!(
+        " ({} by {}{})",
+        gate.state,
+        by.display,
+        comment.unwrap_or_default()
+    ))
 }
 
 fn mark(state: State) -> &'static str {
@@ -180,8 +230,11 @@ fn line(text: &mut String, depth: usize, words: &str) {
 }
 
 /// The word that serde writes for a unit variant.
-pub fn serde_name<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+pub(crate) fn serde_name<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// A span of time in words, to the second.

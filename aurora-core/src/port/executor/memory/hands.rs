@@ -40,7 +40,7 @@ impl InMemoryCluster {
 
     /// How many streams and applies wait for changes now.
     pub fn watches(&self) -> usize {
-        self.shared.changes.receiver_count()
+        self.shared.changes.listeners()
     }
 
     /// From now on, pods of this image fail.

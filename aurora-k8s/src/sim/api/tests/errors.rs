@@ -325,6 +325,12 @@ async fn invalid_objects_name_the_field() {
         ),
         (
             format!("{ROLLOUTS}/web"),
+            json!({"spec": {"strategy": {"canary": {"steps": [{"experiment": {}}]}}}}),
+            "spec.strategy.canary.steps[0].experiment.templates",
+            "Required value",
+        ),
+        (
+            format!("{ROLLOUTS}/web"),
             json!({"spec": {"template": {"spec": {"containers": [{"name": "a"}, {"name": "a"}]}}}}),
             "spec.template.spec.containers[1]",
             "Duplicate value: {\"name\":\"a\"}",

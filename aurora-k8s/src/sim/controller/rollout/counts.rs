@@ -119,7 +119,56 @@ fn approximate(replicas: i64, weight: i64, surge: i64) -> (i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::approximate;
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::{approximate, next_counts};
+    use crate::sim::controller::rollout::{revision::ReplicaSet, spec::Spec, status::Status};
+
+    fn set(hash: &str, wanted: i64, available: i64) -> ReplicaSet {
+        ReplicaSet::of(Arc::new(json!({
+            "metadata": {"name": hash, "labels": {"rollouts-pod-template-hash": hash}},
+            "spec": {"replicas": wanted},
+            "status": {"replicas": wanted, "availableReplicas": available},
+        })))
+    }
+
+    /// Four pods at 50 %, with one more and one fewer allowed.
+    fn next(new: (i64, i64), stable: (i64, i64), others: &[ReplicaSet], abort: bool) -> (i64, i64) {
+        let spec = Spec::of(
+            &json!({"spec": {"replicas": 4, "strategy": {"canary": {"steps": [{"setWeight": 50}]}}}}),
+        );
+        let status = Status {
+            abort,
+            stable_rs: "stable".to_owned(),
+            current_pod_hash: "new".to_owned(),
+            current_step_index: Some(0),
+            ..Status::default()
+        };
+        let (new, stable) = (set("new", new.0, new.1), set("stable", stable.0, stable.1));
+        next_counts(&spec, &status, Some(&new), Some(&stable), others)
+    }
+
+    #[test]
+    fn canary_grows_within_the_surge_and_the_stable_set_shrinks_as_far_as_pods_are_available() {
+        assert_eq!(next((0, 0), (4, 4), &[], false), (1, 3));
+        assert_eq!(next((1, 0), (3, 3), &[], false), (2, 3));
+        assert_eq!(next((2, 1), (3, 3), &[], false), (2, 2));
+        assert_eq!(next((2, 2), (3, 3), &[], false), (2, 2));
+    }
+
+    #[test]
+    fn older_pods_go_before_any_other() {
+        assert_eq!(next((0, 0), (3, 3), &[set("old", 2, 2)], false), (0, 3));
+        assert_eq!(next((0, 0), (4, 4), &[set("old", 1, 1)], false), (0, 4));
+    }
+
+    #[test]
+    fn abort_takes_pods_that_only_start_at_once() {
+        assert_eq!(next((4, 2), (1, 1), &[], true), (2, 1));
+        assert_eq!(next((2, 2), (2, 2), &[], true), (1, 3));
+    }
 
     /// What a real controller was seen to settle at (replicas, weight, with a surge of 1, without).
     #[test]

@@ -5,6 +5,7 @@
 
 mod conditions;
 mod counts;
+mod finish;
 mod invalid;
 mod pause;
 mod restart;

@@ -86,12 +86,24 @@ pub(super) fn create(
     template["metadata"]["labels"][HASH_LABEL] = hash.into();
     let mut selector = rollout["spec"]["selector"].clone();
     selector["matchLabels"][HASH_LABEL] = hash.into();
+    // The annotations of the Rollout come along, but for those that controllers and kubectl keep.
+    let mut annotations = rollout["metadata"]["annotations"].clone();
+    if !annotations.is_object() {
+        annotations = json!({});
+    }
+    if let Some(members) = annotations.as_object_mut() {
+        members.retain(|name, _| {
+            !name.starts_with("rollout.argoproj.io/") && !name.starts_with("kubectl.kubernetes.io/")
+        });
+    }
+    annotations[REVISION] = revision.to_string().into();
+    annotations[DESIRED] = replicas.to_string().into();
     let set = json!({
         "metadata": {
             "name": format!("{}-{hash}", meta::name(rollout)),
             "namespace": meta::namespace(rollout),
             "labels": template["metadata"]["labels"],
-            "annotations": {REVISION: revision.to_string(), DESIRED: replicas.to_string()},
+            "annotations": annotations,
             "ownerReferences": [meta::owner_reference(rollout)],
         },
         "spec": {

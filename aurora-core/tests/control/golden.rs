@@ -1,0 +1,120 @@
+//! Stored events are for ever: each file of `tests/golden/events` was written by a released program.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use aurora_core::pipeline::{End, Phase, Pipeline, RolledBack, State, decode, encode};
+use serde_json::Value;
+
+/// Every type of event, with the version of its golden files.
+const TYPES: [&str; 24] = [
+    "actAnswered",
+    "actsAsked",
+    "agentAway",
+    "agentReached",
+    "applied",
+    "applyAsked",
+    "cancelAsked",
+    "commandAccepted",
+    "externalSeen",
+    "finishAsked",
+    "finished",
+    "gateExpired",
+    "gateNotExercised",
+    "gateOpened",
+    "gatePassed",
+    "gateReached",
+    "gateRejected",
+    "pipelineEnded",
+    "progressSeen",
+    "rollbackStarted",
+    "submitted",
+    "targetEnded",
+    "targetFailed",
+    "targetStarted",
+];
+
+/// The files in order of their names: together they are the log of one pipeline.
+fn golden() -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/events");
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            (
+                path.file_name().unwrap().to_string_lossy().into_owned(),
+                fs::read(&path).unwrap(),
+            )
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn assert_contains(whole: &Value, part: &Value, place: &str) {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            for (key, part) in part {
+                let place = format!("{place}/{key}");
+                let whole = whole.get(key).unwrap_or_else(|| panic!("{place} got lost"));
+                assert_contains(whole, part, &place);
+            }
+        }
+        (Value::Array(whole), Value::Array(part)) if whole.len() == part.len() => {
+            for (index, (whole, part)) in whole.iter().zip(part).enumerate() {
+                assert_contains(whole, part, &format!("{place}/{index}"));
+            }
+        }
+        _ => assert_eq!(whole, part, "{place}"),
+    }
+}
+
+#[test]
+fn every_golden_event_decodes_and_encodes_to_itself() {
+    let mut types = BTreeSet::new();
+    for (name, bytes) in golden() {
+        let event = decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let stored: Value = serde_json::from_slice(&bytes).unwrap();
+        let again: Value = serde_json::from_slice(&encode(&event)).unwrap();
+        // Later programs may add to it; nothing that was stored may get lost.
+        assert_contains(&again, &stored, &name);
+        types.insert(stored["type"].as_str().unwrap().to_owned());
+    }
+    let known: BTreeSet<String> = TYPES.iter().map(|kind| (*kind).to_owned()).collect();
+    assert_eq!(types, known, "each type of event has a golden file");
+}
+
+#[test]
+fn the_golden_log_folds_to_the_state_that_it_told_of() {
+    let files = golden();
+    let id = "0192f0c1-2345-7abc-8def-0123456789ab".parse().unwrap();
+    let pipeline = Pipeline::new(id).fold(files.iter().map(|(_, bytes)| bytes.as_slice()));
+    assert_eq!(pipeline.parked, None);
+    assert_eq!(pipeline.version, files.len() as u64);
+    assert_eq!(pipeline.state(), State::Cancelled);
+    assert_eq!(pipeline.ended.unwrap().rolled_back, Some(RolledBack::Yes));
+    let ends: Vec<_> = pipeline
+        .targets
+        .values()
+        .map(|target| match target.phase {
+            Phase::Ended { end, .. } => (target.name.as_str(), end),
+            ref other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ends, [("prod", End::RolledBack), ("staging", End::Succeeded)]);
+    assert_eq!(pipeline.actor.display, "Ada");
+    let failed = pipeline.targets["prod"].failed.as_ref().unwrap();
+    assert_eq!(failed.code, "failingPod");
+    assert_eq!(pipeline.targets["prod"].evidence[0].pod.exit_code, Some(1));
+}
+
+#[test]
+fn what_a_newer_program_stored_is_refused_by_name() {
+    let (_, first) = golden().remove(0);
+    let mut newer: Value = serde_json::from_slice(&first).unwrap();
+    newer["v"] = 2.into();
+    let error = decode(newer.to_string().as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("`submitted` version 2"), "{error}");
+    assert!(decode(b"{}").is_err() && decode(b"").is_err());
+}

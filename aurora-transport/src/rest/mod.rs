@@ -1,0 +1,196 @@
+//! The REST API over a control plane, and its typed client.
+//!
+//! Paths, media types and status codes of the older product are served as they are; what it lacked
+//! stands beside them. Failed requests answer RFC 9457 problem bodies ([`ProblemBody`]).
+
+mod acts;
+mod answer;
+mod armory;
+mod authenticate;
+pub mod client;
+mod events;
+mod fleet;
+mod layers;
+mod metrics;
+mod pipelines;
+mod problem;
+mod request;
+mod routes;
+mod submit;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+use aurora_core::control::ControlPlane;
+use aurora_core::error::ErrorKind;
+use aurora_core::port::clock::Clock;
+use aurora_core::port::token::TokenVerifier;
+use axum::Router;
+use axum::error_handling::HandleErrorLayer;
+use axum::middleware::from_fn_with_state;
+use http::header::AUTHORIZATION;
+use http::{Method, StatusCode};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::load_shed::LoadShedLayer;
+use tower::timeout::TimeoutLayer;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
+
+pub use armory::{DeploymentStep, Environment, PauseStep, PipelineStatus, Step};
+pub use layers::REQUEST_ID;
+pub use metrics::RequestMetrics;
+pub use problem::{PROBLEM_JSON, ProblemBody};
+pub use request::IDEMPOTENCY_KEY;
+pub use submit::FILE_NAME;
+pub use wire::{
+    AccountsAnswer, ActAnswer, ActRequest, AgentAnswer, AgentsAnswer, Beat, Bye, EvidenceAnswer,
+    EvidenceItem, Hello, ListAnswer, Page, PipelineChanged, ReadAt, Resync, StreamEvent, SubmitAnswer,
+    TargetAnswer, TimelineAnswer, TimelineAppended,
+};
+
+use problem::Refusal;
+
+/// Requests that are worked on at once: above it the API says so at once instead of slowly.
+const DEFAULT_REQUESTS: usize = 512;
+
+/// Serves a control plane over REST.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use aurora_core::control::ControlPlane;
+/// # use aurora_core::port::clock::SystemClock;
+/// # use aurora_core::port::renderer::InMemoryRenderer;
+/// # use aurora_core::port::router::InMemoryRouter;
+/// # use aurora_core::port::store::memory::InMemoryStore;
+/// # use aurora_core::port::token::memory::InMemoryTokens;
+/// use aurora_transport::rest::Api;
+/// # let store = Arc::new(InMemoryStore::new(Arc::new(SystemClock)));
+/// # let router = InMemoryRouter::new(SystemClock);
+/// let plane = ControlPlane::new(store, router, InMemoryRenderer, SystemClock);
+/// let api = Api::new(plane, InMemoryTokens::new(), SystemClock);
+/// let metrics = api.metrics();
+/// let service = api.router();
+/// # let _ = (metrics, service);
+/// ```
+#[derive(Clone)]
+pub struct Api {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    plane: ControlPlane,
+    verifier: Arc<dyn TokenVerifier>,
+    clock: Arc<dyn Clock>,
+    metrics: RequestMetrics,
+    stop: CancellationToken,
+    streams: events::OpenStreams,
+    requests: usize,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("plane", &self.inner.plane)
+            .field("requests", &self.inner.requests)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    /// An API over a control plane; who comes is known by `verifier`.
+    pub fn new(plane: ControlPlane, verifier: impl TokenVerifier, clock: impl Clock) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                plane,
+                verifier: Arc::new(verifier),
+                clock: Arc::new(clock),
+                metrics: RequestMetrics::default(),
+                stop: CancellationToken::new(),
+                streams: events::OpenStreams::default(),
+                requests: DEFAULT_REQUESTS,
+            }),
+        }
+    }
+
+    /// Ends event streams with a goodbye when the token is cancelled; by default they end with the server.
+    #[must_use]
+    pub fn with_stop(self, stop: CancellationToken) -> Self {
+        self.changed(|inner| inner.stop = stop)
+    }
+
+    /// How many requests are worked on at once; 512, since each may hold a body of 16 MiB.
+    #[must_use]
+    pub fn with_requests(self, requests: usize) -> Self {
+        self.changed(|inner| inner.requests = requests.max(1))
+    }
+
+    /// Numbers about requests, for whoever serves `/metrics`.
+    pub fn metrics(&self) -> RequestMetrics {
+        self.inner.metrics.clone()
+    }
+
+    /// The method and the path of every route there is.
+    pub fn paths() -> Vec<(Method, &'static str)> {
+        let routes = routes::routes().into_iter();
+        routes.map(|route| (route.method, route.path)).collect()
+    }
+
+    /// The routes and everything around them, as a tower service.
+    pub fn router(&self) -> Router {
+        let mut router = Router::new();
+        for route in routes::routes() {
+            router = router.route(route.path, route.handler);
+        }
+        let unknown = || async { Refusal::new(ErrorKind::NotFound, "notFound", "there is no such path") };
+        let other_method = || async {
+            let detail = "this path is there, with another method";
+            Refusal::with_status(StatusCode::METHOD_NOT_ALLOWED, "method.unknown", detail)
+        };
+        let stack = ServiceBuilder::new()
+            // Outermost, so that even a refused or panicked request has an id and is counted.
+            .layer(from_fn_with_state(self.clone(), layers::observe))
+            // A panic is one request's failure, not a broken connection.
+            .layer(CatchPanicLayer::custom(layers::panicked))
+            // Tokens must not show in any debug output of a request further in.
+            .layer(SetSensitiveRequestHeadersLayer::new([AUTHORIZATION]))
+            // Turns what the three limits below say into answers.
+            .layer(HandleErrorLayer::new(layers::overloaded))
+            // Above the limit requests are refused, not queued: clients know how to come back.
+            .layer(LoadShedLayer::new())
+            // One limit for all routes: the memory that bodies take is shared.
+            .layer(GlobalConcurrencyLimitLayer::new(self.inner.requests))
+            // A client that sends its body one byte a second does not keep a place.
+            .layer(TimeoutLayer::new(layers::REQUEST_TIMEOUT))
+            // Innermost: whoever is refused by a limit costs no signature check.
+            .layer(from_fn_with_state(self.clone(), authenticate::authenticate));
+        router
+            .fallback(unknown)
+            .method_not_allowed_fallback(other_method)
+            .layer(stack)
+            .with_state(self.clone())
+    }
+
+    fn changed(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = match Arc::try_unwrap(self.inner) {
+            Ok(inner) => inner,
+            Err(shared) => Inner {
+                plane: shared.plane.clone(),
+                verifier: Arc::clone(&shared.verifier),
+                clock: Arc::clone(&shared.clock),
+                metrics: shared.metrics.clone(),
+                stop: shared.stop.clone(),
+                streams: Arc::clone(&shared.streams),
+                requests: shared.requests,
+            },
+        };
+        change(&mut inner);
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The table of routes.
+
+use axum::routing::{MethodRouter, get, post};
+use http::Method;
+
+use super::{Api, acts, events, fleet, pipelines, submit};
+
+/// One route: the tests go through all of them.
+pub(super) struct Route {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) handler: MethodRouter<Api>,
+}
+
+/// Every route there is.
+pub(super) fn routes() -> Vec<Route> {
+    let read = |path, handler| Route {
+        method: Method::GET,
+        path,
+        handler,
+    };
+    let write = |path, handler| Route {
+        method: Method::POST,
+        path,
+        handler,
+    };
+    vec![
+        write("/pipelines", post(submit::submit)),
+        write("/pipelines/kubernetes", post(submit::submit)),
+        write("/pipelines/{id}/actions/{action}", post(acts::act)),
+        read("/pipelines", get(pipelines::list)),
+        read("/pipelines/{id}", get(pipelines::status)),
+        read("/pipelines/{id}/view", get(pipelines::view)),
+        read(
+            "/pipelines/{id}/targets/{target}/view",
+            get(pipelines::target_view),
+        ),
+        read("/pipelines/{id}/timeline", get(pipelines::timeline)),
+        read("/pipelines/{id}/evidence", get(pipelines::evidence)),
+        read(
+            "/pipelines/{id}/evidence/{evidence}",
+            get(pipelines::one_evidence),
+        ),
+        read("/pipelines/{id}/events", get(events::pipeline_events)),
+        read("/events", get(events::tenant_events)),
+        read("/agents", get(fleet::agents)),
+        read("/agents/{agent}", get(fleet::agent)),
+        read("/accounts", get(fleet::accounts)),
+        read("/identity/connected-agents", get(fleet::connected)),
+    ]
+}

@@ -1,0 +1,78 @@
+//! The API as this program's user: the client, and what its refusals mean for the exit code.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use aurora_auth::token_source::ClientCredentials;
+use aurora_core::id::PipelineId;
+use aurora_core::port::clock::SystemClock;
+use aurora_core::principal::ClientProduct;
+use aurora_transport::http::{EgressRules, ReqwestCaller, Roots};
+use aurora_transport::rest::client::{Client, ClientConfig, ClientError};
+
+use crate::cli::Output;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::print;
+
+/// A client for the context that the user named, or the default one.
+pub(crate) fn client(context_file: Option<&Path>) -> Result<Client> {
+    client_of(&Context::read(context_file)?)
+}
+
+/// A client for a context.
+pub(crate) fn client_of(context: &Context) -> Result<Client> {
+    let authorities = (!context.certificate_authority.is_empty())
+        .then(|| context.certificate_authority.clone().into_bytes());
+    let roots = authorities
+        .clone()
+        .map_or(Roots::System, |pem| Roots::Only(pem.into()));
+    // The user chose the issuer, so it may be on this machine or in a private network.
+    let http = ReqwestCaller::new(anywhere()?, roots)?;
+    let endpoint = format!("{}/oauth/token", context.issuer);
+    let tokens = ClientCredentials::new(Arc::new(http), endpoint, &context.client_id, context.secret())?;
+    let config = ClientConfig {
+        server: context.server.clone(),
+        authorities: authorities.map(Into::into),
+        product: ClientProduct {
+            product: "aurora-cli".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        },
+    };
+    Ok(Client::try_new(config, Arc::new(tokens), Arc::new(SystemClock))?)
+}
+
+/// No rule about where calls may go.
+pub(crate) fn anywhere() -> Result<EgressRules> {
+    Ok(EgressRules::public_only()
+        .with_allowed("0.0.0.0/0".parse()?)
+        .with_allowed("::/0".parse()?))
+}
+
+/// Reads a pipeline's id.
+pub(crate) fn pipeline_id(text: &str) -> Result<PipelineId, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is not a pipeline's id; `aurora deploy list` shows them"))
+}
+
+/// Says why a request was refused, and gives the exit code for it.
+pub(crate) fn refused(error: &ClientError, output: Output) -> Result<Exit> {
+    let Some(body) = error.problem() else {
+        print::note(&format!("error: {}", aurora_core::error::ErrorChain(error)));
+        return Ok(Exit::Failed);
+    };
+    if output == Output::Text {
+        print::note(&format!("error: {}", body.detail));
+        for inner in &body.errors {
+            print::note(&format!("  {inner}"));
+        }
+    } else {
+        print::document(output, body, |_| String::new())?;
+    }
+    Ok(match body.status {
+        409 => Exit::Held,
+        400 | 404 | 413 | 415 | 422 => Exit::Usage,
+        _ => Exit::Failed,
+    })
+}
