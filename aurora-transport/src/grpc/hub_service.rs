@@ -41,6 +41,9 @@ const MAX_CALLS: usize = 4096;
 /// Bodies of one call have at most so many bytes.
 const MAX_CALL_BLOBS: usize = 2 * MAX_BLOB_BYTES;
 
+/// Bodies of all calls of a stream that are not placed yet have at most so many bytes.
+const MAX_STREAM_BLOBS: usize = 8 * MAX_BLOB_BYTES;
+
 /// Lets callers in other processes use a router of this one.
 #[derive(Clone)]
 pub struct RoutingService {
@@ -65,20 +68,29 @@ impl fmt::Debug for RoutingService {
 
 impl RoutingService {
     /// Serves a router to services whose token has the scope `route:commands`.
-    ///
-    /// When `stop` is cancelled, calls under way go on and each stream ends with its last one.
-    pub fn new(
-        router: impl CommandRouter,
-        verifier: impl TokenVerifier,
-        clock: impl Clock,
-        stop: CancellationToken,
-    ) -> Self {
+    pub fn new(router: impl CommandRouter, verifier: impl TokenVerifier, clock: impl Clock) -> Self {
         Self {
             inner: Arc::new(Inner {
                 router: Arc::new(router),
                 verifier: Arc::new(verifier),
                 clock: Arc::new(clock),
                 tasks: Tasks::new(),
+                stop: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// When `stop` is cancelled, new calls are refused and each stream ends with its last call.
+    ///
+    /// Without it streams last as long as their connections.
+    #[must_use]
+    pub fn with_stop(self, stop: CancellationToken) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                router: Arc::clone(&self.inner.router),
+                verifier: Arc::clone(&self.inner.verifier),
+                clock: Arc::clone(&self.inner.clock),
+                tasks: self.inner.tasks.clone(),
                 stop,
             }),
         }
@@ -177,7 +189,6 @@ impl Caller {
                 return;
             }
             tokio::select! {
-                biased;
                 () = self.out.closed() => return,
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
                 frame = stream.message() => match frame {
@@ -233,7 +244,8 @@ impl Caller {
     }
 
     fn blob(&mut self, call: u64, piece: pb::BlobPiece) -> Result<(), pb::Refused> {
-        if self.blobs.len() >= MAX_CALLS {
+        let waiting: usize = self.blobs.values().map(|arriving| arriving.bytes).sum();
+        if self.blobs.len() >= MAX_CALLS || waiting + piece.data.len() > MAX_STREAM_BLOBS {
             return Err(refused(
                 pb::Refusal::Exhausted,
                 "too many calls are being prepared",

@@ -69,7 +69,7 @@ impl Net {
         let hub = options(Hub::new(SystemClock).with_verifier(tokens.clone()));
         let listener = GrpcListener::new(tokens.clone(), SystemClock, hub.clone());
         let stop = CancellationToken::new();
-        let callers = RoutingService::new(hub.clone(), tokens.clone(), SystemClock, stop.clone());
+        let callers = RoutingService::new(hub.clone(), tokens.clone(), SystemClock).with_stop(stop.clone());
         let routes = callers.add_to(listener.routes()).into_axum_router();
         let net = Self::serving(tokens, hub, routes, stop);
         let (hub, stop) = (net.hub.clone(), net.stop.clone());
