@@ -376,7 +376,7 @@ impl Slot {
             return Err(Refusal::new(ErrorKind::Exhausted, "streams.exhausted", detail));
         }
         *own += 1;
-        api.inner.metrics.streams(all + 1);
+        super::metrics::streams(all + 1);
         Ok(Self {
             api: api.clone(),
             holder,
@@ -398,6 +398,6 @@ impl Drop for Slot {
                 open.remove(&self.holder);
             }
         }
-        self.api.inner.metrics.streams(open.values().sum());
+        super::metrics::streams(open.values().sum());
     }
 }
