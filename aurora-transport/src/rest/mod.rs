@@ -34,6 +34,7 @@ use axum::error_handling::HandleErrorLayer;
 use axum::middleware::{from_fn, from_fn_with_state};
 use http::header::AUTHORIZATION;
 use http::{Method, StatusCode};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -57,6 +58,8 @@ use problem::Refusal;
 
 /// Requests that are worked on at once: above it the API says so at once instead of slowly.
 const DEFAULT_REQUESTS: usize = 512;
+/// Submits that are read at once: each may take some ten times 16 MiB until it is stored.
+const SUBMITS: usize = 8;
 
 /// Serves a control plane over REST.
 ///
@@ -88,6 +91,7 @@ struct Inner {
     stop: CancellationToken,
     streams: events::OpenStreams,
     requests: usize,
+    submits: Semaphore,
 }
 
 impl fmt::Debug for Api {
@@ -110,6 +114,7 @@ impl Api {
                 stop: CancellationToken::new(),
                 streams: events::OpenStreams::default(),
                 requests: DEFAULT_REQUESTS,
+                submits: Semaphore::new(SUBMITS),
             }),
         }
     }
@@ -120,7 +125,7 @@ impl Api {
         self.changed(|inner| inner.stop = stop)
     }
 
-    /// How many requests are worked on at once; 512, since each may hold a body of 16 MiB.
+    /// How many requests are worked on at once; 512, far more than a store with one writer keeps busy.
     #[must_use]
     pub fn with_requests(self, requests: usize) -> Self {
         self.changed(|inner| inner.requests = requests.max(1))
@@ -177,6 +182,7 @@ impl Api {
                 stop: shared.stop.clone(),
                 streams: Arc::clone(&shared.streams),
                 requests: shared.requests,
+                submits: Semaphore::new(SUBMITS),
             },
         };
         change(&mut inner);
