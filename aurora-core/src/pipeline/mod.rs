@@ -2,6 +2,18 @@
 //!
 //! [`decide`] says what happened, [`evolve`] folds it into the state, [`outstanding`] reads off what is
 //! still to do, [`next_wake`] when to look again. Nothing here waits, reads a clock or performs an effect.
+//!
+//! What the rules leave open is decided here:
+//! - One target that fails does not stop the others: those that are under way go on to their own end, those
+//!   that depend on it never start, and the pipeline fails once nothing runs.
+//! - A target at a gate after its deployment has not succeeded yet: a refused or expired gate there takes it
+//!   back like any other.
+//! - Pruning that fails for good fails the target: what left the plan would otherwise stay unseen.
+//! - Somebody's promote in the cluster counts: the gate is passed, the timeline says by whom it was not opened.
+//!   Somebody's abort is a failure. Somebody's change is undone, at most every 30 s.
+//! - A Rollout that a user wrote has pauses which the file does not know: a person ends them in the cluster,
+//!   and no timeout counts meanwhile.
+//! - A target whose agent never took its plan in hand is ended without going back: nothing of it was sent.
 
 mod decide;
 mod deployment;
