@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::executor::{executor, executor_under_load, paced_executor};
 use crate::objects::{
     adoption_orphaned_first, adoption_same_name, canary_services_reapplied, delete_foreground,
-    delete_rollout, hpa, race_two_patches, service_selector_wipe,
+    delete_rollout, hpa, plugin_verbs, race_two_patches, service_selector_wipe,
 };
 use crate::world::{Driver, Outcome, World};
 
@@ -57,6 +57,7 @@ drivers! {
     "adoption-same-name" => adoption_same_name,
     "adoption-orphaned-first" => adoption_orphaned_first,
     "race-two-patches" => race_two_patches,
+    "plugin-verbs" => plugin_verbs,
     "rule-api-killed-at-gate" => executor,
     "rule-cancel-mid-apply" => executor_under_load,
     "rule-cancel-mid-apply-stamped" => executor,

@@ -210,6 +210,49 @@ pub(crate) async fn race_two_patches(w: &mut World) -> Outcome {
     w.stands("Z1").await
 }
 
+/// What the plugin of kubectl sends for its verbs. The recorder wrote a verb down when the plugin had ended,
+/// after its first effects, so only states are compared there.
+pub(crate) async fn plugin_verbs(w: &mut World) -> Outcome {
+    w.apply("apply v1", 0, same)?;
+    w.settled("H4").await?;
+    w.apply("apply v2", 0, image("ok:2"))?;
+    w.settled("Z1").await?;
+    w.patch("spec.paused true")?;
+    w.stands("Z1").await?;
+    w.plugin("promote web", &[&json!({"status": {"pauseConditions": null}})])?;
+    // The plugin's second request comes when the controller has dealt with the first.
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    w.send("web", &json!({"spec": {"paused": false}}))
+        .map_err(|error| error.to_string())?;
+    w.until("P1").await?;
+    w.stands("Z1").await?;
+    w.plugin("promote web", &[&json!({"status": {"pauseConditions": null}})])?;
+    w.stands("Z3").await?;
+    w.plugin("status", &[])?;
+    w.plugin("abort", &[&json!({"status": {"abort": true}})])?;
+    w.stands("D0").await?;
+    w.plugin("status", &[])?;
+    // Nothing pauses, so the plugin skips the present step.
+    w.plugin("promote web", &[&json!({"status": {"currentStepIndex": 1}})])?;
+    w.until("D0").await?;
+    w.stands("D0").await?;
+    w.plugin("retry", &[&json!({"status": {"abort": false}})])?;
+    w.stands("Z1").await?;
+    w.plugin("promote web --full", &[&json!({"status": {"promoteFull": true}})])?;
+    w.stands("H4").await?;
+    w.plugin("abort", &[&json!({"status": {"abort": true}})])?;
+    w.stands("H4").await?;
+    w.plugin("promote web", &[&json!({"status": {"pauseConditions": null}})])?;
+    w.stands("H4").await?;
+    w.next_act("plugin: undo web")?;
+    let first = w.recording.manifests[0]["spec"]["template"].clone();
+    w.change(&resource::ROLLOUTS, "web", |rollout| {
+        rollout["spec"]["template"] = first.clone()
+    })?;
+    w.stands("Z1").await?;
+    w.plugin("status", &[])
+}
+
 impl World {
     fn service(&self, name: &str) -> Arc<Value> {
         self.objects
@@ -287,6 +330,14 @@ impl World {
         } else {
             Err(format!("the ReplicaSets are {held:?}, not {wanted:?}"))
         }
+    }
+
+    fn plugin(&mut self, meant: &str, patches: &[&Value]) -> Outcome {
+        self.next_act(&format!("plugin: {meant}"))?;
+        for body in patches {
+            self.send("web", body).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// Two patches in the order in which they were stored, with a gap.

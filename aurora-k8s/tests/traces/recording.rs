@@ -130,7 +130,7 @@ impl Recording {
             } else {
                 Some("web".to_owned())
             };
-            let silent = ["stop controller", "controller started", "both: "];
+            let silent = ["stop controller", "controller started", "both: ", "plugin: "];
             let controller = silent.iter().any(|start| text.starts_with(start));
             if line["http"].is_u64() || controller || self.is_of_an_executor() {
                 self.lines.push(Line::Act(Act {

@@ -31,7 +31,7 @@ async fn serve(config: HubConfig, process: Process) -> Result<()> {
         .with_verifier(Arc::clone(&verifier))
         .with_drain(config.drain_spread, process.grace);
     let sessions = GrpcListener::new(Arc::clone(&verifier), clock, hub.clone());
-    let callers = RoutingService::new(hub.clone(), verifier, clock);
+    let callers = RoutingService::new(hub.clone(), verifier, clock).with_stop(process.stop.clone());
 
     let for_agents = HttpServer::bind(config.agents, tls.clone()).await?;
     let for_callers = HttpServer::bind(config.callers, tls).await?;

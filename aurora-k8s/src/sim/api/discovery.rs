@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use crate::sim::{Objects, Resource};
@@ -78,6 +78,61 @@ pub(crate) fn resources(objects: &Objects, group: &str, version: &str) -> Result
         "apiVersion": "v1",
         "groupVersion": joined(group, version),
         "resources": resources,
+    }))
+}
+
+/// `/openapi/v3`: where the documents of the group versions are.
+pub(crate) fn open_api_index(objects: &Objects) -> Value {
+    let mut paths = Map::new();
+    for (group, versions) in served(objects) {
+        for version in versions.keys() {
+            let root = if group.is_empty() { "api" } else { "apis" };
+            let path = format!("{root}/{}", joined(&group, version));
+            let url = json!({"serverRelativeURL": format!("/openapi/v3/{path}")});
+            paths.insert(path, url);
+        }
+    }
+    json!({"paths": paths})
+}
+
+/// `/openapi/v3/apis/G/V`: which parameters patches take. kubectl reads there that the server validates fields
+/// itself; the fields are not described.
+pub(crate) fn open_api(objects: &Objects, group: &str, version: &str) -> Result<Value, ApiError> {
+    let served = served(objects);
+    let kinds = served
+        .get(group)
+        .and_then(|versions| versions.get(version))
+        .ok_or_else(ApiError::unknown_path)?;
+    let parameters: Vec<Value> = ["dryRun", "fieldManager", "fieldValidation", "force"]
+        .into_iter()
+        .map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}}))
+        .collect();
+    let root = if group.is_empty() { "/api" } else { "/apis" };
+    let paths: Map<String, Value> = kinds
+        .iter()
+        .map(|kind| {
+            let within = if kind.namespaced {
+                "/namespaces/{namespace}"
+            } else {
+                ""
+            };
+            let path = format!(
+                "{root}/{}{within}/{}/{{name}}",
+                joined(group, version),
+                kind.plural
+            );
+            let patch = json!({
+                "parameters": parameters,
+                "responses": {"200": {"description": "OK"}},
+                "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind.kind},
+            });
+            (path, json!({"patch": patch}))
+        })
+        .collect();
+    Ok(json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": VERSION},
+        "paths": paths,
     }))
 }
 

@@ -281,7 +281,10 @@ impl KubeApi {
                 }
             }
             Target::Health => Content::Text("ok".to_owned()),
-            Target::OpenApi => Content::Json(json!({"paths": {}})),
+            Target::OpenApi { of: None } => Content::Json(discovery::open_api_index(&self.objects)),
+            Target::OpenApi {
+                of: Some((group, version)),
+            } => Content::Json(discovery::open_api(&self.objects, group, version)?),
             Target::Resources { group, version } => {
                 Content::Json(discovery::resources(&self.objects, group, version)?)
             }

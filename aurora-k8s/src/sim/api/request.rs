@@ -15,8 +15,8 @@ pub(crate) enum Target {
     Health,
     /// Objects of a kind.
     Objects(ObjectPath),
-    /// `/openapi/v3`.
-    OpenApi,
+    /// `/openapi/v3`, `/openapi/v3/apis/G/V`.
+    OpenApi { of: Option<(String, String)> },
     /// `/api/v1`, `/apis/G/V`.
     Resources { group: String, version: String },
     /// `/version`.
@@ -52,7 +52,13 @@ impl Target {
             }),
             ["version"] => Ok(Self::Version),
             ["healthz" | "livez" | "readyz", ..] => Ok(Self::Health),
-            ["openapi", "v3"] => Ok(Self::OpenApi),
+            ["openapi", "v3"] => Ok(Self::OpenApi { of: None }),
+            ["openapi", "v3", "api", version] => Ok(Self::OpenApi {
+                of: Some((String::new(), (*version).to_owned())),
+            }),
+            ["openapi", "v3", "apis", group, version] => Ok(Self::OpenApi {
+                of: Some(((*group).to_owned(), (*version).to_owned())),
+            }),
             ["api", version] => Ok(Self::Resources {
                 group: String::new(),
                 version: (*version).to_owned(),
@@ -122,10 +128,11 @@ impl Query {
             .filter(|text| !text.is_empty())
     }
 
+    /// Present, and anything but `false` and `0`.
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.pairs
             .get(name)
-            .is_some_and(|value| matches!(value.as_str(), "true" | "1" | ""))
+            .is_some_and(|value| !matches!(value.as_str(), "false" | "0"))
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
@@ -244,7 +251,7 @@ pub(crate) fn verb(method: &Method, target: Option<&Target>, query: &Query) -> &
     let one = matches!(target, Some(Target::Objects(path)) if path.name.is_some());
     let objects = matches!(target, Some(Target::Objects(_)));
     match method.as_str() {
-        "GET" if objects && query.flag("watch") && query.pairs.contains_key("watch") => "watch",
+        "GET" if objects && query.flag("watch") => "watch",
         "GET" if objects && !one => "list",
         "GET" => "get",
         "POST" => "create",

@@ -84,7 +84,7 @@ impl Reconciler for Kubelet {
             tokio::time::sleep(BIND).await;
             ensure_node(objects);
             let _bound = write::edit(objects, &PODS, namespace, name, |pod| {
-                pod["spec"]["nodeName"] = NODE.into();
+                meta::put(pod, &["spec", "nodeName"], NODE);
             });
             return Next::Done;
         }
@@ -385,7 +385,7 @@ fn address(uid: &str) -> String {
 }
 
 /// Makes the node that pods are bound to.
-fn ensure_node(objects: &Objects) {
+pub(super) fn ensure_node(objects: &Objects) {
     if objects.get(&NODES, "", NODE).is_some() {
         return;
     }

@@ -110,6 +110,7 @@ impl Controllers {
     pub async fn run(self, stop: CancellationToken) {
         let objects = &self.objects.written_by("kube-controller-manager");
         let kubelet = &self.objects.written_by("kubelet");
+        kubelet::ensure_node(kubelet);
         let all: Vec<BoxFuture<'_, ()>> = vec![
             Box::pin(self.rollouts(&stop)),
             worker(

@@ -1,3 +1,5 @@
+//! Discovery as clients read it.
+
 use http::{Method, header};
 use serde_json::{Value, json};
 
@@ -72,7 +74,15 @@ async fn health_version_and_access_reviews_are_answered() {
         assert_eq!(get(&api, path).await.text, "ok");
     }
     assert_eq!(get(&api, "/version").await.json()["gitVersion"], "v1.34.5");
-    assert_eq!(get(&api, "/openapi/v3").await.json(), json!({"paths": {}}));
+    let index = get(&api, "/openapi/v3").await.json();
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let document = get(&api, &url).await.json();
+    let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+    assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Deployment");
+    expect(&get(&api, "/openapi/v3/apis/nothing.dev/v1").await, 404);
     let review = json!({
         "kind": "SelfSubjectAccessReview",
         "apiVersion": "authorization.k8s.io/v1",
