@@ -56,7 +56,7 @@ mod tests {
     #[tokio::test]
     async fn each_listener_hears_of_changes_after_it_came() {
         let announcer = Announcer::default();
-        let mut early = announcer.subscribe();
+        let early = announcer.subscribe();
         announcer.announce();
         let mut late = announcer.subscribe();
         assert!(early.has_changed().unwrap() && !late.has_changed().unwrap());

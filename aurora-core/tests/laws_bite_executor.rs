@@ -34,6 +34,8 @@ enum Flaw {
     SaysDone,
     SaysItOnce,
     ShowsSecrets,
+    /// Nothing.
+    Sound,
     StartsEmpty,
     TakesOver,
 }
@@ -302,4 +304,11 @@ bites! {
     the_same_delivery_again_answers_the_same: RaisesStamps,
     the_same_stamp_with_another_plan_is_refused: RaisesStamps,
     what_was_deleted_by_hand_is_created_again: GoesOnlyOnce,
+}
+
+/// Without a flaw the double keeps every law, so it is the flaws that break them.
+mod without_a_flaw {
+    use super::{Broken, Flaw};
+
+    aurora_core::executor_laws!(async { Broken::with(Flaw::Sound) });
 }

@@ -1,4 +1,5 @@
 //! Plans on the simulated cluster: races, foreign hands, autoscalers, rolling back, pruning, policies.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "executor/cluster.rs"]
 #[expect(dead_code, reason = "each test binary needs a part of it")]
@@ -671,5 +672,64 @@ async fn objects_carry_the_stamp_and_the_set_lists_their_uids() {
         annotations.len(),
         1,
         "nothing of a run is in a pod template: {annotations:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_object_changes_once_per_plan_and_each_gate_once_however_often_orders_come() {
+    let cluster = Cluster::start().await;
+    let release = |image: &str| {
+        plan([
+            config_body("settings"),
+            service_body("web", "web"),
+            rollout_body("web", image),
+        ])
+    };
+    deployed(&cluster, &release("shop:1")).await;
+    finish(&cluster, &release("shop:1"), 1, Direction::Forward)
+        .await
+        .unwrap();
+    let second = release("shop:2");
+    for _ in 0..3 {
+        apply(&cluster, &second, 2).await.unwrap();
+    }
+    for (gate, version) in [(1, 3), (3, 4)] {
+        let seen = until_at(&cluster, &second, "web", gate).await;
+        apply(&cluster, &second, 2).await.unwrap();
+        for _ in 0..3 {
+            act(&cluster, Action::Promote, "web", seen.expect.as_ref(), version)
+                .await
+                .unwrap();
+        }
+    }
+    until_done(&cluster, &second, "web").await;
+    for _ in 0..2 {
+        finish(&cluster, &second, 5, Direction::Forward).await.unwrap();
+    }
+    let changes = cluster.changes();
+    let count = |path: &str| {
+        changes
+            .iter()
+            .filter(|(_, changed)| changed.ends_with(path))
+            .count()
+    };
+    for object in ["configmaps/settings", "services/web", "rollouts/web"] {
+        assert_eq!(count(object), 2, "{object}, once for each plan: {changes:?}");
+    }
+    assert_eq!(count("rollouts/web/status"), 2, "once for each gate: {changes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_being_deleted_takes_nothing_new() {
+    let cluster = Cluster::start().await;
+    deployed(&cluster, &web("shop:1")).await;
+    let second = plan([config_body("new"), rollout_body("web", "shop:2")]);
+    let namespace = ObjectRef::new("", "Namespace", "", "shop");
+    let (refused, ()) = tokio::join!(apply(&cluster, &second, 2), cluster.delete(&namespace));
+    let refused = refused.unwrap_err();
+    assert!(
+        words(&refused).contains("namespace shop does not exist"),
+        "{}",
+        words(&refused)
     );
 }

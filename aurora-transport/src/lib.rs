@@ -1,5 +1,7 @@
 //! gRPC sessions, REST API and client, and outgoing HTTP for Aurora.
 
+#[cfg(feature = "grpc")]
+pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "rest")]

@@ -23,7 +23,7 @@ impl Reporter {
 
     /// The frames that bring the hub up to date; none when nothing changed.
     pub(super) fn report(&mut self, items: Vec<(String, InventoryItem)>) -> Vec<FromAgent> {
-        let items: BTreeMap<_, _> = items.into_iter().collect();
+        let items: BTreeMap<_, _> = items.into_iter().filter_map(fitted).collect();
         let mut news = match self.told.take() {
             Some(told) => match self.deltas(&told, &items) {
                 Some(deltas) if deltas.is_empty() => {
@@ -86,6 +86,23 @@ impl Reporter {
         });
         Some(deltas.collect())
     }
+}
+
+/// Cuts an item to what the protocol takes, before its digest is made.
+fn fitted((key, mut item): (String, InventoryItem)) -> Option<(String, InventoryItem)> {
+    let cut = |text: &mut String, max: usize| {
+        if text.len() > max {
+            *text = text.chars().take(max / 4).collect();
+        }
+    };
+    cut(&mut item.kind, 64);
+    cut(&mut item.name, 253);
+    let facts = std::mem::take(&mut item.facts).into_iter();
+    item.facts = facts.filter(|(name, _)| name.len() <= 64).take(64).collect();
+    for value in item.facts.values_mut() {
+        cut(value, 1024);
+    }
+    (!key.is_empty() && key.len() <= 512).then_some((key, item))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::error::{ErrorChain, ErrorKind};
 use crate::id::{CommandId, PipelineId};
 use crate::pipeline::{Answer, Asked, Effect, EffectKind, Heard};
-use crate::port::router::{Order, RouteError};
+use crate::port::router::{Order, RouteError, Updates};
 use crate::port::store::Scope;
 use crate::tenant::Tenant;
 
@@ -54,6 +54,7 @@ pub(super) struct Job {
     pub(super) inner: Arc<Inner>,
     pub(super) tenant: Tenant,
     pub(super) scope: Scope,
+    /// The fence of the event that asked for it.
     pub(super) fence: u64,
     pub(super) pipeline: PipelineId,
     pub(super) application: String,
@@ -264,7 +265,10 @@ impl Job {
                 Tried::Failed(failure)
                     if failure.kind.is_transient() || failure.kind == ErrorKind::Cancelled =>
                 {
-                    tracing::debug!(code = failure.code, "the command is tried again");
+                    absent += 1;
+                    if absent == HUB_ATTEMPTS {
+                        return self.troubled(failure);
+                    }
                 }
                 Tried::Failed(failure) => {
                     return Heard::Failed {
@@ -363,6 +367,15 @@ impl Job {
         })
     }
 
+    /// The agent is there and its cluster is not: people see why it waits.
+    fn troubled(&self, failure: Failure) -> Heard {
+        Heard::Away {
+            target: self.target().clone(),
+            code: failure.code,
+            message: failure.message,
+        }
+    }
+
     fn answer(&self, asked: u64, ordinal: u32, reply: Reply) -> Heard {
         let target = self.target().clone();
         match (&self.effect.kind, reply) {
@@ -423,12 +436,19 @@ impl Job {
             };
             match self.order(command, Some(observe.plan)).await {
                 Ok(order) => match self.inner.router.route(&self.agent(), order).await {
-                    Ok(mut updates) => {
-                        absent = 0;
-                        if self.follow(tag, &mut updates).await {
+                    Ok(mut updates) => match self.follow(tag, &mut updates).await {
+                        Followed::Failed(failure) => {
+                            absent += 1;
+                            if absent == HUB_ATTEMPTS {
+                                return self.troubled(failure);
+                            }
+                        }
+                        Followed::Seen => {
+                            absent = 0;
                             backoff.reset();
                         }
-                    }
+                        Followed::Nothing => absent = 0,
+                    },
                     Err(error) => {
                         if let Tried::Away(heard) = self.unroutable(&error) {
                             absent += 1;
@@ -444,21 +464,17 @@ impl Job {
         }
     }
 
-    /// Tells whether anything was seen.
-    async fn follow(&self, tag: u64, updates: &mut crate::port::router::Updates) -> bool {
-        let mut seen = false;
+    async fn follow(&self, tag: u64, updates: &mut Updates) -> Followed {
+        let mut seen = Followed::Nothing;
         while let Some(update) = updates.next().await {
             match update {
                 Update::Progress(levels) => {
-                    seen = true;
+                    seen = Followed::Seen;
                     let target = self.target().clone();
                     self.tell(Some(Heard::Levels { target, tag, levels }), false)
                         .await;
                 }
-                Update::Finished(Outcome::Failed(failure)) => {
-                    tracing::debug!(code = failure.code, "the observation failed; it is renewed");
-                    return seen;
-                }
+                Update::Finished(Outcome::Failed(failure)) => return Followed::Failed(failure),
                 Update::Finished(_) => return seen,
                 Update::Accepted | Update::Stage { .. } => {}
             }
@@ -470,6 +486,16 @@ impl Job {
 /// The hub may be back in a moment; an agent that the hub knows to be away is away.
 fn is_hub(heard: &Heard) -> bool {
     matches!(heard, Heard::Away { code, .. } if code == "hub.unavailable")
+}
+
+/// What an observation came to.
+enum Followed {
+    /// The agent says that it failed.
+    Failed(Failure),
+    /// It ended before anything was seen.
+    Nothing,
+    /// Levels were seen.
+    Seen,
 }
 
 /// What came of sending a command once.

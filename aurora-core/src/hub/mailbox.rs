@@ -12,9 +12,9 @@ use crate::progress::Progress;
 /// Levels of at most so many objects are kept; those of further objects are lost, as a level may be.
 const MAX_LEVELS: usize = 4096;
 
-/// News of one command on their way to one reader.
+/// News of one command on their way to one reader: for routers, whose connection no reader may hold up.
 #[derive(Debug, Default)]
-pub(crate) struct Mailbox {
+pub struct Mailbox {
     slots: Mutex<Slots>,
     changed: Notify,
 }
@@ -35,7 +35,7 @@ struct Slots {
 
 impl Mailbox {
     /// Adds news; after an outcome nothing more is heard. Tells whether it was heard.
-    pub(crate) fn post(&self, update: Update) -> bool {
+    pub fn post(&self, update: Update) -> bool {
         let mut slots = self.slots();
         if slots.ended {
             return false;
@@ -68,7 +68,7 @@ impl Mailbox {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub(crate) async fn next(&self, limit: u64) -> Option<Update> {
+    pub async fn next(&self, limit: u64) -> Option<Update> {
         loop {
             {
                 let mut slots = self.slots();

@@ -3,7 +3,7 @@
 mod calls;
 mod conversation;
 mod inventory;
-pub(crate) mod mailbox;
+pub mod mailbox;
 mod outbox;
 mod registry;
 mod session;

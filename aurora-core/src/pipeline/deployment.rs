@@ -107,6 +107,8 @@ pub struct Run {
 /// How far a plan is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stage {
+    /// Going back cannot be applied: at least the traffic is sent back.
+    Aborting,
     /// The agent makes the cluster hold it.
     Applying,
     /// Workloads move from gate to gate.

@@ -9,7 +9,7 @@ use super::deployment::{ActState, Away, Deployment, Phase, Run, SeenLevel, Stage
 use super::event::{Event, Submitted, What};
 use super::gate::{GateRef, GateState, Place};
 use super::{Ended, Parked, Pipeline, StopReason, Stopping};
-use crate::command::Direction;
+use crate::command::{Action, Direction};
 use crate::progress::{Progress, Standing};
 
 /// The state after an event. An event that does not fit parks the pipeline.
@@ -29,6 +29,11 @@ pub(super) fn evolve_in_place(pipeline: &mut Pipeline, event: &Event) {
         Ok(()) => {
             pipeline.version = version;
             pipeline.changed_at = event.at;
+            if let Some(fence) = event.fence
+                && pipeline.fence_at(version) != Some(fence)
+            {
+                pipeline.fences.insert(version, fence);
+            }
         }
         Err(message) => pipeline.parked = Some(Parked { version, message }),
     }
@@ -131,10 +136,10 @@ fn set_gate(pipeline: &mut Pipeline, version: u64, gate: &GateRef, state: GateSt
 
 /// A step's gate stops the timeout's clock while it stands, and starts it anew when it is behind.
 fn restart_clock(pipeline: &mut Pipeline, gate: &GateRef, clock: Option<Timestamp>) {
-    if let (Place::Step(_), Some(target)) = (gate.place, pipeline.targets.get_mut(&gate.target)) {
-        if let Phase::Running(run) = &mut target.phase {
-            run.clock = clock;
-        }
+    if let (Place::Step(_), Some(target)) = (gate.place, pipeline.targets.get_mut(&gate.target))
+        && let Phase::Running(run) = &mut target.phase
+    {
+        run.clock = clock;
     }
 }
 
@@ -165,10 +170,11 @@ fn fold_target(target: &mut Deployment, version: u64, at: Timestamp, what: &What
                     message: message.clone(),
                 });
             }
-            if let Phase::Running(run) = &mut target.phase {
-                if !run.accepted && run.direction == Direction::Forward {
-                    run.clock = None;
-                }
+            if let Phase::Running(run) = &mut target.phase
+                && !run.accepted
+                && run.direction == Direction::Forward
+            {
+                run.clock = None;
             }
         }
         What::AgentReached { .. } => {
@@ -205,10 +211,11 @@ fn fold_target(target: &mut Deployment, version: u64, at: Timestamp, what: &What
                     let seen = seen(target.levels.get(&level.object), level, at);
                     target.levels.insert(level.object.clone(), seen);
                 }
-                if stood && !at_own_pause(target) {
-                    if let Phase::Running(run) = &mut target.phase {
-                        run.clock = run.clock.map(|_| at);
-                    }
+                if stood
+                    && !at_own_pause(target)
+                    && let Phase::Running(run) = &mut target.phase
+                {
+                    run.clock = run.clock.map(|_| at);
                 }
             }
         }
@@ -253,6 +260,12 @@ fn fold_run(target: &mut Deployment, version: u64, at: Timestamp, what: &What) {
                 answer: None,
             });
             run.acts.extend(asked);
+            // Nothing else asks for an abort.
+            if acts.iter().any(|act| act.action == Action::Abort) {
+                run.stage = Stage::Aborting;
+                run.since = at;
+                run.clock = Some(at);
+            }
         }
         What::ActAnswered {
             asked,
@@ -299,10 +312,11 @@ fn new_run(target: &Deployment, version: u64, at: Timestamp, direction: Directio
 
 /// The timeout counts from when the agent could be reached, not from when the target was to start.
 fn start_clock(target: &mut Deployment, at: Timestamp) {
-    if let Phase::Running(run) = &mut target.phase {
-        if !run.accepted && run.clock.is_none() {
-            run.clock = Some(at);
-        }
+    if let Phase::Running(run) = &mut target.phase
+        && !run.accepted
+        && run.clock.is_none()
+    {
+        run.clock = Some(at);
     }
 }
 

@@ -104,7 +104,7 @@ fn of_run(pipeline: &Pipeline, run: &Run) -> Vec<EffectKind> {
     let mut kinds = Vec::new();
     match run.stage {
         Stage::Applying => kinds.push(command(run.asked, 0, Asked::Apply { plan, direction })),
-        Stage::Moving => kinds.extend(
+        Stage::Aborting | Stage::Moving => kinds.extend(
             run.acts
                 .iter()
                 .filter(|act| act.answer.is_none())

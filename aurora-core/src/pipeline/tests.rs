@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::decide::rules::{self, Reached};
 use super::*;
 use crate::account::AgentName;
-use crate::command::{Acted, Applied, Direction, Failure};
+use crate::command::{Acted, Action, Applied, Direction, Failure};
 use crate::error::ErrorKind;
 use crate::manifest::ObjectRef;
 use crate::plan::{MappedStep, StepMap};
@@ -120,6 +120,7 @@ impl Play {
         let event = Event {
             at: at(0),
             by: Some(deed("ada")),
+            fence: None,
             what: What::Submitted(Box::new(submitted)),
         };
         let id = PipelineId::at(at(0), [1; 10]);
@@ -503,6 +504,52 @@ fn going_back_promotes_in_full_what_had_finished_and_ends_when_done() {
 }
 
 #[test]
+fn where_going_back_cannot_be_applied_traffic_is_sent_back_at_least() {
+    let mut play = Play::moving(false);
+    play.see(vec![level("shop", Standing::Aborted, 0)]);
+    let refuse = |play: &mut Play, asked, ordinal, kind| {
+        play.hear(Heard::Failed {
+            target: "prod".into(),
+            asked,
+            ordinal,
+            failure: Failure::new(kind, "forbidden", "the agent may not patch Rollout shop/shop"),
+        })
+    };
+    let asked = play.run().asked;
+    let events = refuse(&mut play, asked, 0, ErrorKind::Denied);
+    assert_eq!(kinds(&events), ["targetFailed", "actsAsked"]);
+    let acts: Vec<_> = play
+        .run()
+        .acts
+        .iter()
+        .map(|act| (act.act.action, act.act.object.name.as_str()))
+        .collect();
+    assert_eq!(acts, [(Action::Abort, "shop"), (Action::Abort, "worker")]);
+    assert_eq!(play.pipeline.state(), State::RollingBack);
+    assert_eq!(kinds(&play.answer(0, Acted::NothingToAbort)), ["actAnswered"]);
+    let asked = play.run().acts[1].asked;
+    let events = refuse(&mut play, asked, 1, ErrorKind::Denied);
+    assert_eq!(kinds(&events), ["actAnswered", "targetEnded", "pipelineEnded"]);
+    assert_eq!(play.pipeline.ended.unwrap().rolled_back, Some(RolledBack::Failed));
+    assert_eq!(play.failure(), Some("aborted"), "the first cause stays the cause");
+}
+
+#[test]
+fn a_rollout_that_nobody_takes_up_is_named_after_a_minute() {
+    let mut play = Play::moving(false);
+    play.see(vec![level("shop", Standing::NotObserved, 0)]);
+    let said = |play: &Play, now| {
+        let seen = view(&play.pipeline, &Viewer::default(), at(now));
+        seen.waiting
+            .iter()
+            .flat_map(|wait| &wait.blockers)
+            .any(|b| b.text.contains("no controller"))
+    };
+    assert!(!said(&play, 59));
+    assert!(said(&play, 60));
+}
+
+#[test]
 fn a_failed_command_says_what_and_where() {
     let mut play = Play::new();
     play.hear(Heard::Begin {
@@ -578,6 +625,7 @@ fn an_event_that_does_not_fit_parks_the_pipeline() {
     let event = Event {
         at: at(1),
         by: None,
+        fence: None,
         what,
     };
     let parked = evolve(play.pipeline.clone(), &event);

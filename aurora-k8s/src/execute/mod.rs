@@ -1,4 +1,15 @@
 //! The executor over a Kubernetes API: applies plans, follows Rollouts, acts on them.
+//!
+//! Its service account needs, in each namespace that it serves:
+//!
+//! | resources | verbs | for |
+//! |---|---|---|
+//! | every kind that plans contain | get create patch delete | applying and pruning |
+//! | configmaps | get create patch delete | also the applied set |
+//! | rollouts, replicasets, pods, deployments and every other followed workload | list watch | observing, and finding whose pods are in the way |
+//! | rollouts/status | patch | promote, skip, abort, retry |
+//! | pods/log | get | evidence |
+//! | namespaces (cluster-wide) and configmaps | list | the inventory; without it the inventory is shorter |
 
 mod accept;
 mod act;
@@ -46,6 +57,17 @@ use self::live::is_ours;
 ///
 /// It keeps nothing that matters: what is ours and how new it is stands in the cluster, in a ConfigMap
 /// `aurora-<application>` per application and namespace.
+///
+/// ```no_run
+/// use aurora_k8s::execute::{AgentPolicy, KubeExecutor};
+///
+/// # async fn example() -> Result<(), kube::Error> {
+/// let client = kube::Client::try_default().await?;
+/// let executor = KubeExecutor::new(client).with_policy(AgentPolicy::new().with_namespaces(["shop"]));
+/// # drop(executor);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct KubeExecutor {
     api: Api,

@@ -181,9 +181,11 @@ impl Observer {
         let until = Instant::now() + TOGETHER;
         while let Some((kind, change)) = next {
             self.take_in(&kind, change)?;
-            // The first levels go out as soon as all is listed.
+            // News that never pauses still goes out.
             next = match tokio::time::timeout_at(until, self.changes.next()).await {
-                Ok(next) => next,
+                Ok(next) if Instant::now() < until => next,
+                Ok(Some((kind, change))) => return self.take_in(&kind, change),
+                Ok(None) => None,
                 Err(_) => return Ok(()),
             };
         }

@@ -13,7 +13,9 @@ use super::quantity::Quantity;
 use super::report::{Place, Report};
 
 /// Switches whose `false` vanishes.
-const FLAGS: [&str; 13] = [
+const FLAGS: [&str; 15] = [
+    "chapAuthDiscovery",
+    "chapAuthSession",
     "clusterScope",
     "dynamicStableScale",
     "hostIPC",
@@ -30,19 +32,20 @@ const FLAGS: [&str; 13] = [
 ];
 
 /// Counts whose 0 vanishes.
-const COUNTS: [&str; 8] = [
+const COUNTS: [&str; 9] = [
     "autoPromotionSeconds",
     "failureThreshold",
     "hostPort",
     "initialDelaySeconds",
     "minReadySeconds",
     "periodSeconds",
+    "revisions",
     "successThreshold",
     "timeoutSeconds",
 ];
 
 /// Texts that vanish when they are empty.
-const TEXTS: [&str; 40] = [
+const TEXTS: [&str; 46] = [
     "annotationPrefix",
     "apiVersion",
     "audience",
@@ -51,12 +54,14 @@ const TEXTS: [&str; 40] = [
     "dnsPolicy",
     "effect",
     "exact",
+    "fsType",
     "host",
     "hostIP",
     "hostname",
     "image",
     "imagePullPolicy",
     "ingress",
+    "iscsiInterface",
     "key",
     "level",
     "medium",
@@ -72,6 +77,7 @@ const TEXTS: [&str; 40] = [
     "rootService",
     "schedulerName",
     "scheme",
+    "secretFile",
     "secretName",
     "serviceAccount",
     "serviceAccountName",
@@ -82,13 +88,17 @@ const TEXTS: [&str; 40] = [
     "subdomain",
     "terminationMessagePath",
     "terminationMessagePolicy",
+    "trafficSplitName",
+    "user",
+    "volumeName",
     "workingDir",
 ];
 
 /// Maps with free keys: they vanish when empty, and their values stay as they are.
-const MAPS: [&str; 9] = [
+const MAPS: [&str; 10] = [
     "additionalIngressAnnotations",
     "annotations",
+    "canaryIngressAnnotations",
     "labels",
     "limits",
     "matchLabels",
@@ -144,10 +154,24 @@ pub(super) fn rollout_template(template: &mut Value) {
     for key in ["initContainers", "containers"] {
         for container in list(spec, key).iter_mut().filter_map(Value::as_object_mut) {
             container.entry("resources").or_insert_with(|| json!({}));
+            for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+                let grpc = container.get_mut(probe).and_then(|probe| probe.get_mut("grpc"));
+                if let Some(grpc) = grpc.and_then(Value::as_object_mut) {
+                    grpc.entry("service").or_insert_with(|| json!(""));
+                }
+            }
             for port in container.get_mut("ports").map(items).unwrap_or_default() {
                 if let Some(port) = port.as_object_mut() {
                     port.entry("protocol").or_insert_with(|| json!("TCP"));
                 }
+            }
+        }
+    }
+    for volume in list(spec, "volumes") {
+        if let Some(claim) = volume.pointer_mut("/ephemeral/volumeClaimTemplate") {
+            with_empty(claim, "metadata");
+            if let Some(spec) = claim.get_mut("spec") {
+                with_empty(spec, "resources");
             }
         }
     }
@@ -211,22 +235,34 @@ fn prune(fields: &mut Map<String, Value>, context: &str) {
 }
 
 fn vanishes(key: &str, value: &Value, context: &str) -> bool {
+    // Volumes of CSI drivers hold these two by pointer.
+    let in_csi = context == "csi" && matches!(key, "fsType" | "readOnly");
     match value {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty() && MAPS.contains(&key),
-        Value::Bool(set) => !set && FLAGS.contains(&key) && (key, context) != ("readOnly", "csi"),
+        Value::Object(fields) => {
+            fields.is_empty() && (MAPS.contains(&key) || matches!(key, "headers" | "plugins"))
+        }
+        Value::Bool(set) => !set && FLAGS.contains(&key) && !in_csi,
         Value::Number(number) => number.as_i64() == Some(0) && COUNTS.contains(&key),
         Value::String(text) if text.is_empty() => {
-            TEXTS.contains(&key)
-                || (key == "value" && matches!(context, "args" | "env" | "tolerations"))
-                || (key == "name"
-                    && matches!(
-                        context,
-                        "configMapRef" | "imagePullSecrets" | "ports" | "secretRef"
-                    ))
+            (TEXTS.contains(&key) && !in_csi) || is_text_of(key, context)
         }
         Value::String(_) => false,
+    }
+}
+
+/// Texts that vanish in some objects only.
+fn is_text_of(key: &str, context: &str) -> bool {
+    match key {
+        "name" => {
+            context.ends_with("Ref")
+                || matches!(context, "configMap" | "imagePullSecrets" | "ports" | "secret")
+        }
+        "path" => context == "httpGet",
+        "type" => context == "seLinuxOptions",
+        "value" => matches!(context, "args" | "env" | "tolerations"),
+        _ => false,
     }
 }
 
@@ -242,29 +278,29 @@ fn write_empty_metadata(strategy: &mut Value) {
         );
     }
     for (key, mut analysis) in analyses {
-        with_metadata(&mut analysis, "analysisRunMetadata");
+        with_empty(&mut analysis, "analysisRunMetadata");
         strategy["blueGreen"][key] = analysis;
     }
     let Some(canary) = strategy.get_mut("canary") else {
         return;
     };
     if let Some(background) = canary.get_mut("analysis") {
-        with_metadata(background, "analysisRunMetadata");
+        with_empty(background, "analysisRunMetadata");
     }
     for step in list(canary, "steps") {
         if let Some(analysis) = step.get_mut("analysis") {
-            with_metadata(analysis, "analysisRunMetadata");
+            with_empty(analysis, "analysisRunMetadata");
         }
         if let Some(experiment) = step.get_mut("experiment") {
-            with_metadata(experiment, "analysisRunMetadata");
+            with_empty(experiment, "analysisRunMetadata");
             for template in list(experiment, "templates") {
-                with_metadata(template, "metadata");
+                with_empty(template, "metadata");
             }
         }
     }
 }
 
-fn with_metadata(value: &mut Value, key: &str) {
+fn with_empty(value: &mut Value, key: &str) {
     if let Some(fields) = value.as_object_mut() {
         fields.entry(key).or_insert_with(|| json!({}));
     }

@@ -53,8 +53,8 @@ pub(super) fn drafts(manifests: &[Manifest], report: &mut Report) -> Vec<Draft> 
 fn take(body: &Value, mut place: Place, depth: usize, drafts: &mut Vec<Draft>, report: &mut Report) {
     let object = ObjectRef::of(body);
     place.named = match (object.kind.as_str(), object.name.as_str()) {
-        ("", _) => "a manifest without a kind".to_owned(),
-        (kind, "") => format!("a {kind} without a name"),
+        ("", _) => "manifest without a kind".to_owned(),
+        (kind, "") => format!("{kind} without a name"),
         (kind, name) => format!("{kind} {name}"),
     };
     if !body.is_object() {

@@ -245,6 +245,7 @@ fn the_canonical_form_keeps_what_means_something_and_drops_what_vanishes() {
     container["resources"] =
         json!({"limits": {"cpu": "1000m", "memory": "1024Mi"}, "requests": {"cpu": 0.5}});
     container["livenessProbe"] = json!({"httpGet": {"path": "/", "port": 80}, "initialDelaySeconds": 0});
+    container["readinessProbe"] = json!({"grpc": {"port": 81}, "timeoutSeconds": 0});
     container["securityContext"] = json!({"runAsUser": 0, "privileged": false});
     web["spec"]["minReadySeconds"] = json!(0);
     web["spec"]["paused"] = json!(false);
@@ -271,6 +272,7 @@ fn the_canonical_form_keeps_what_means_something_and_drops_what_vanishes() {
                 ],
                 "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}},
                 "livenessProbe": {"httpGet": {"path": "/", "port": 80}},
+                "readinessProbe": {"grpc": {"port": 81, "service": ""}},
                 "securityContext": {"runAsUser": 0, "privileged": false},
             }],
             "securityContext": {},

@@ -272,5 +272,5 @@ resources! {
         Resource::new(ARGO, "v1alpha1", "AnalysisRun", "analysisruns", "analysisrun", short!["ar"]);
     /// Argo Experiments.
     EXPERIMENTS =
-        Resource::new(ARGO, "v1alpha1", "Experiment", "experiments", "experiment", short!["exp"]).status();
+        Resource::new(ARGO, "v1alpha1", "Experiment", "experiments", "experiment", short!["exp"]);
 }

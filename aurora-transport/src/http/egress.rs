@@ -132,6 +132,21 @@ impl EgressRules {
             })
     }
 
+    /// Also private networks and this machine itself: for destinations that an operator configured, never
+    /// for those that users write.
+    #[must_use]
+    pub fn with_private(self) -> Self {
+        [
+            Network::v4(10, 0, 0, 0, 8),
+            Network::v4(100, 64, 0, 0, 10),
+            Network::v4(172, 16, 0, 0, 12),
+            Network::v4(192, 168, 0, 0, 16),
+            Network::v6(0xfc00, 0, 7),
+        ]
+        .into_iter()
+        .fold(self.with_loopback(), Self::with_allowed)
+    }
+
     /// Only https.
     #[must_use]
     pub const fn with_https_only(mut self) -> Self {
@@ -334,6 +349,32 @@ mod tests {
             assert!(rules.allow(address(allowed)), "{allowed}");
         }
         assert!(!rules.allow(address("10.0.0.1")));
+    }
+
+    #[test]
+    fn private_networks_are_opened_without_metadata_and_link_local() {
+        let rules = EgressRules::public_only().with_private();
+        for allowed in [
+            "10.1.2.3",
+            "172.20.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "fd12::1",
+            "127.0.0.1",
+            "1.1.1.1",
+        ] {
+            assert!(rules.allow(address(allowed)), "{allowed}");
+        }
+        for refused in [
+            "169.254.169.254",
+            "fd00:ec2::254",
+            "169.254.1.1",
+            "fe80::1",
+            "0.0.0.0",
+            "224.0.0.1",
+        ] {
+            assert!(!rules.allow(address(refused)), "{refused}");
+        }
     }
 
     #[test]

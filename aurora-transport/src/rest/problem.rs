@@ -182,11 +182,6 @@ impl Refusal {
     pub(super) const fn status(&self) -> StatusCode {
         self.status
     }
-
-    #[cfg(test)]
-    pub(super) fn body(&self) -> &ProblemBody {
-        &self.body
-    }
 }
 
 impl From<Denied> for Refusal {

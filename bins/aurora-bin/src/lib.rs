@@ -47,6 +47,7 @@
 //! | [`telemetry`] | logs as text or JSON, metrics |
 //! | [`health`] | `/livez`, `/readyz`, `/metrics` |
 //! | [`http_server`] | a router served over TCP or TLS until it is told to stop |
+//! | [`rebuilt`] | what is built anew when its files change |
 //! | `store` | a sealed store in a file, opened from settings (feature `store`) |
 //! | [`tls`] | certificates from files, or a certificate authority of its own |
 //! | [`identity`] | what verifies and gets tokens, built from settings |
@@ -56,6 +57,7 @@ pub mod health;
 pub mod http_server;
 pub mod identity;
 pub mod process;
+pub mod rebuilt;
 pub mod settings;
 #[cfg(feature = "store")]
 pub mod store;

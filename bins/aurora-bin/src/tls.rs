@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -15,7 +15,10 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 
+use crate::rebuilt::Rebuilt;
 use crate::settings::{Setting, Settings};
 
 /// How long a generated authority is good, in days.
@@ -157,12 +160,17 @@ impl Authority {
 /// Where a server's certificate comes from.
 #[derive(Clone, Debug)]
 pub enum TlsConfig {
-    /// Files that were read.
-    Given(ServerIdentity),
+    /// Files, read again when they change.
+    Files {
+        /// The chain, PEM.
+        certificate: PathBuf,
+        /// Its key, PEM.
+        key: PathBuf,
+    },
     /// An authority in a directory.
     Generated {
         /// The directory.
-        directory: std::path::PathBuf,
+        directory: PathBuf,
         /// Names besides localhost.
         names: Vec<String>,
     },
@@ -174,19 +182,21 @@ impl TlsConfig {
     /// Reads the [`SETTINGS`]; `None` with a problem written down where nothing sensible is set.
     pub fn read(settings: &mut Settings) -> Option<Self> {
         let names = settings.list("tls.generateFor");
-        let given = (settings.text("tls.certificateFile"), settings.text("tls.keyFile"));
-        match (given, settings.text("tls.generateIn"), settings.switch("tls.off")) {
-            ((Some(_), Some(_)), None, false) => {
-                let identity = ServerIdentity {
-                    certificates: settings.file_of("tls.certificateFile")?,
-                    key: Secret::new(settings.file_of("tls.keyFile")?),
-                    authority: None,
-                };
-                if let Err(error) = identity.server_config(&[]) {
+        let files = (settings.text("tls.certificateFile"), settings.text("tls.keyFile"));
+        match (files, settings.text("tls.generateIn"), settings.switch("tls.off")) {
+            ((Some(certificate), Some(key)), None, false) => {
+                let (chain, private) = (
+                    settings.file_of("tls.certificateFile")?,
+                    settings.file_of("tls.keyFile")?,
+                );
+                if let Err(error) = certified(&chain, &private) {
                     settings.problem("tls.certificateFile", &format!("{error:#}"));
                     return None;
                 }
-                Some(Self::Given(identity))
+                Some(Self::Files {
+                    certificate: certificate.into(),
+                    key: key.into(),
+                })
             }
             ((None, None), Some(directory), false) => Some(Self::Generated {
                 directory: directory.into(),
@@ -194,36 +204,83 @@ impl TlsConfig {
             }),
             ((None, None), None, true) => Some(Self::Off),
             _ => {
-                settings.note("tls: give tls.certificateFile and tls.keyFile, or tls.generateIn alone, or tls.off alone".into());
+                settings.note(
+                    "tls: give tls.certificateFile and tls.keyFile, or tls.generateIn alone, or tls.off alone".into(),
+                );
                 None
             }
         }
     }
 
-    /// The certificate to serve with, made where it must be; `None` where TLS is off.
+    /// What an HTTP server serves with, HTTP/2 first; `None` where TLS is off.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub fn identity(&self, now: Timestamp) -> Result<Option<ServerIdentity>> {
+    /// When the certificate cannot be read or made.
+    pub fn server_config(&self, now: Timestamp) -> Result<Option<Arc<ServerConfig>>> {
         match self {
-            Self::Given(identity) => Ok(Some(identity.clone())),
+            Self::Files { certificate, key } => {
+                let files = [certificate.clone(), key.clone()];
+                let renewed = Rebuilt::new(files, |texts| {
+                    let [chain, key] = texts else {
+                        anyhow::bail!("two files are read");
+                    };
+                    certified(chain, key)
+                });
+                server_config(Arc::new(Renewed(renewed?)), &HTTP).map(Some)
+            }
             Self::Generated { directory, names } => {
-                Authority::kept_in(directory, now)?.server(names, now).map(Some)
+                let identity = Authority::kept_in(directory, now)?.server(names, now)?;
+                identity.server_config(&HTTP).map(Some)
             }
             Self::Off => Ok(None),
         }
     }
+}
 
-    /// What an HTTP server serves with; `None` where TLS is off.
-    ///
-    /// # Errors
-    /// When the certificate cannot be made.
-    pub fn http_config(&self, now: Timestamp) -> Result<Option<Arc<ServerConfig>>> {
-        let identity = self.identity(now)?;
-        identity
-            .map(|identity| identity.server_config(&["h2", "http/1.1"]))
-            .transpose()
+/// What HTTP servers offer, the preferred one first.
+const HTTP: [&str; 2] = ["h2", "http/1.1"];
+
+/// Presents the certificate that the files hold at each handshake.
+#[derive(Debug)]
+struct Renewed(Rebuilt<CertifiedKey>);
+
+impl ResolvesServerCert for Renewed {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.current())
     }
+}
+
+/// Presents one certificate.
+#[derive(Debug)]
+struct Fixed(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Fixed {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+fn server_config(certificates: Arc<dyn ResolvesServerCert>, protocols: &[&str]) -> Result<Arc<ServerConfig>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("no TLS version is left")?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// A chain and its key, which must fit.
+fn certified(chain: &str, key: &str) -> Result<CertifiedKey> {
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .context("the certificate chain is not PEM")?;
+    anyhow::ensure!(!chain.is_empty(), "there is no certificate in the chain");
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        .map_err(|_| anyhow::anyhow!("the private key is not PEM"))?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    CertifiedKey::from_der(chain, key, &provider).context("certificate and key do not fit")
 }
 
 impl ServerIdentity {
@@ -232,21 +289,8 @@ impl ServerIdentity {
     /// # Errors
     /// When the texts are no certificate and its key.
     pub fn server_config(&self, protocols: &[&str]) -> Result<Arc<ServerConfig>> {
-        let chain = CertificateDer::pem_slice_iter(self.certificates.as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .context("the certificate chain is not PEM")?;
-        anyhow::ensure!(!chain.is_empty(), "there is no certificate in the chain");
-        let key = PrivateKeyDer::from_pem_slice(self.key.expose().as_bytes())
-            .map_err(|_| anyhow::anyhow!("the private key is not PEM"))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .context("no TLS version is left")?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .context("certificate and key do not fit")?;
-        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Ok(Arc::new(config))
+        let certified = certified(&self.certificates, self.key.expose())?;
+        server_config(Arc::new(Fixed(Arc::new(certified))), protocols)
     }
 }
 

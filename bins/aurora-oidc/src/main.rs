@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 async fn serve(config: OidcConfig, process: Process) -> Result<()> {
     let clock = process::clock();
     let store = config.store.open(clock.clone()).await?;
-    let tls = config.tls.http_config(clock.now())?;
+    let tls = config.tls.server_config(clock.now())?;
     let issuer = TokenIssuer::with_schedule(
         config.issuer,
         config.audience,

@@ -20,7 +20,12 @@ use crate::exit::Exit;
 use crate::{online, print};
 
 /// An agent that is ready to run.
-pub fn agent(name: AgentName, context: &Context, client: kube::Client, policy: AgentPolicy) -> Result<Agent> {
+pub(crate) fn agent(
+    name: AgentName,
+    context: &Context,
+    client: kube::Client,
+    policy: AgentPolicy,
+) -> Result<Agent> {
     let executor = KubeExecutor::new(client).with_policy(policy);
     let roots = if context.certificate_authority.is_empty() {
         Roots::System
@@ -31,30 +36,41 @@ pub fn agent(name: AgentName, context: &Context, client: kube::Client, policy: A
     let endpoint = format!("{}/oauth/token", context.issuer);
     let tokens = ClientCredentials::new(Arc::new(http), endpoint, &context.client_id, context.secret())?;
     let connector = GrpcConnector::new(&context.server, Trust::pem(context.certificate_authority.clone()))?;
-    Ok(Agent::new(name, connector, tokens, executor).with_software(concat!("aurora/", env!("CARGO_PKG_VERSION"))))
+    Ok(Agent::new(name, connector, tokens, executor)
+        .with_software(concat!("aurora/", env!("CARGO_PKG_VERSION"))))
 }
 
 /// A client for one context of a kubeconfig.
-pub async fn client_of(kubeconfig: &Path, context: &str) -> Result<kube::Client> {
+pub(crate) async fn client_of(kubeconfig: &Path, context: &str) -> Result<kube::Client> {
     let read = || format!("{} cannot be used", kubeconfig.display());
     let file = Kubeconfig::read_from(kubeconfig).with_context(read)?;
     let known: Vec<_> = file.contexts.iter().map(|known| known.name.clone()).collect();
     if !known.iter().any(|name| name == context) {
-        bail!("{} has no context `{context}`; it has {}", kubeconfig.display(), known.join(", "));
+        bail!(
+            "{} has no context `{context}`; it has {}",
+            kubeconfig.display(),
+            known.join(", ")
+        );
     }
-    let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
-    let config = kube::Config::from_custom_kubeconfig(file, &options).await.with_context(read)?;
+    let options = KubeConfigOptions {
+        context: Some(context.to_owned()),
+        ..KubeConfigOptions::default()
+    };
+    let config = kube::Config::from_custom_kubeconfig(file, &options)
+        .await
+        .with_context(read)?;
     Ok(kube::Client::try_from(config)?)
 }
 
 /// `aurora agent run`.
-pub async fn run(args: &AgentRunArgs, output: Output, stop: CancellationToken) -> Result<Exit> {
+pub(crate) async fn run(args: &AgentRunArgs, output: Output, stop: CancellationToken) -> Result<Exit> {
     let name = AgentName::new(&args.name)?;
     let mut credentials = match &args.credentials {
         Some(path) => Context::read(Some(path))?,
         None => {
             let path = context::default_state_dir()?.join("agent.json");
-            Context::read(Some(&path)).context("there are no agent credentials: start `aurora up`, or give --credentials")?
+            Context::read(Some(&path))
+                .context("there are no agent credentials: start `aurora up`, or give --credentials")?
         }
     };
     if let Some(hub) = &args.hub {
@@ -70,15 +86,18 @@ pub async fn run(args: &AgentRunArgs, output: Output, stop: CancellationToken) -
     let mut cluster = None;
     let client = match (&args.kubeconfig, &args.context) {
         (Some(kubeconfig), Some(context)) => client_of(kubeconfig, context).await?,
-        _ if args.in_cluster => {
-            kube::Client::try_from(kube::Config::incluster().context("this process does not run in a cluster")?)?
-        }
+        _ if args.in_cluster => kube::Client::try_from(
+            kube::Config::incluster().context("this process does not run in a cluster")?,
+        )?,
         _ if args.simulate => {
             let directory = context::default_state_dir()?.join("clusters").join(name.as_str());
             let started = Cluster::start(name.as_str(), &directory, None).await?;
             let client = started.client().await?;
             policy = policy.with_namespace_creation();
-            print::note(&format!("simulated cluster: kubectl --kubeconfig {}", started.kubeconfig().display()));
+            print::note(&format!(
+                "simulated cluster: kubectl --kubeconfig {}",
+                started.kubeconfig().display()
+            ));
             cluster = Some(started);
             client
         }
@@ -93,7 +112,10 @@ pub async fn run(args: &AgentRunArgs, output: Output, stop: CancellationToken) -
     let tell = async move {
         while health.changed().await.is_ok() {
             let now = health.borrow_and_update().clone();
-            let problem = now.last_problem.map(|problem| format!(": {problem}")).unwrap_or_default();
+            let problem = now
+                .last_problem
+                .map(|problem| format!(": {problem}"))
+                .unwrap_or_default();
             print::note(&format!("agent `{name}`: {:?}{problem}", now.state));
         }
     };

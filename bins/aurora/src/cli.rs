@@ -22,7 +22,7 @@ Examples:
 Exit codes: 0 succeeded, 1 failed, 2 wrong usage or invalid file, 3 another run holds the application,
 4 cancelled, rejected or expired, 5 the watch timed out, 64 wrong configuration of a server."
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// How to print: text for people, json or yaml for programs.
     #[arg(long, short = 'o', global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -36,7 +36,7 @@ pub struct Cli {
 
 /// How to print.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// JSON: one document, or one line per change where things change.
     Json,
     /// Text for people.
@@ -47,7 +47,7 @@ pub enum Output {
 
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// List the places that can be deployed to.
     #[command(subcommand)]
     Account(AccountCommand),
@@ -71,7 +71,7 @@ pub enum Command {
 
 /// Accounts.
 #[derive(Debug, Subcommand)]
-pub enum AccountCommand {
+pub(crate) enum AccountCommand {
     /// List the accounts of this tenant and what their agents last reported.
     #[command(after_help = "Example:\n  aurora account list -o json")]
     List,
@@ -79,7 +79,7 @@ pub enum AccountCommand {
 
 /// Agents.
 #[derive(Debug, Subcommand)]
-pub enum AgentCommand {
+pub(crate) enum AgentCommand {
     /// List the agents that were seen, connected or not.
     #[command(after_help = "Example:\n  aurora agent list")]
     List,
@@ -96,7 +96,7 @@ Examples:
   aurora agent run --name play --simulate
 
 Without --credentials the agent uses those that `aurora up` wrote beside the context.")]
-pub struct AgentRunArgs {
+pub(crate) struct AgentRunArgs {
     /// The agent's name: the account that deploy files name.
     #[arg(long)]
     pub name: String,
@@ -135,7 +135,7 @@ Examples:
   aurora demo --hold                   keep everything running and say how to use it
   aurora demo --deploy-file my.yaml    deploy another file (its accounts become simulated clusters)
   aurora demo -o json | jq .           a JSON line per change; the last one is the final pipeline")]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Ship a version 2 whose web server crashes.
     #[arg(long, conflicts_with = "deploy_file")]
     pub fail: bool,
@@ -155,7 +155,7 @@ pub struct DemoArgs {
 
 /// Pipelines.
 #[derive(Debug, Subcommand)]
-pub enum DeployCommand {
+pub(crate) enum DeployCommand {
     /// Say yes at a gate that waits for approval.
     #[command(
         after_help = "Examples:\n  aurora deploy approve 0199…\n  aurora deploy approve 0199… --target prod --comment \"numbers look good\""
@@ -186,7 +186,7 @@ Examples:
   aurora deploy start -f deploy.yaml
   aurora deploy start -f deploy.yaml --watch
   aurora deploy start -f deploy.yaml --application shop-2 --watch --timeout 1800 -o json")]
-pub struct StartArgs {
+pub(crate) struct StartArgs {
     /// The deploy file.
     #[command(flatten)]
     pub file: FileArgs,
@@ -203,7 +203,7 @@ pub struct StartArgs {
 
 /// A deploy file.
 #[derive(Args, Debug)]
-pub struct FileArgs {
+pub(crate) struct FileArgs {
     /// The deploy file; paths in it are relative to it.
     #[arg(long, short = 'f', value_name = "FILE")]
     pub file: PathBuf,
@@ -217,7 +217,7 @@ pub struct FileArgs {
 #[command(
     after_help = "Examples:\n  aurora render -f deploy.yaml\n  aurora render -f deploy.yaml --target prod -o json"
 )]
-pub struct RenderArgs {
+pub(crate) struct RenderArgs {
     /// The deploy file.
     #[command(flatten)]
     pub file: FileArgs,
@@ -228,7 +228,7 @@ pub struct RenderArgs {
 
 /// `aurora deploy status`.
 #[derive(Args, Debug)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// The pipeline's id.
     pub id: String,
     /// Follow it to its end.
@@ -241,7 +241,7 @@ pub struct StatusArgs {
 
 /// `aurora deploy approve` and `reject`.
 #[derive(Args, Debug)]
-pub struct DecideArgs {
+pub(crate) struct DecideArgs {
     /// The pipeline's id.
     pub id: String,
     /// The target whose gate is meant; needed when several wait.
@@ -257,7 +257,7 @@ pub struct DecideArgs {
 
 /// `aurora deploy cancel`.
 #[derive(Args, Debug)]
-pub struct CancelArgs {
+pub(crate) struct CancelArgs {
     /// The pipeline's id.
     pub id: String,
     /// Why, for the record.
@@ -267,7 +267,7 @@ pub struct CancelArgs {
 
 /// `aurora deploy list`.
 #[derive(Args, Debug)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     /// Only pipelines of this application.
     #[arg(long, value_name = "NAME")]
     pub application: Option<String>,
@@ -290,7 +290,7 @@ Examples:
   kubectl --kubeconfig ./staging-cluster/kubeconfig get rollouts -A
 
 A stopped cluster goes on where it was when it is started on the same directory.")]
-pub struct SimArgs {
+pub(crate) struct SimArgs {
     /// The directory of the cluster's state, kubeconfig and request log; made if absent.
     #[arg(long, value_name = "DIR")]
     pub state_dir: PathBuf,
@@ -307,7 +307,7 @@ Examples:
   aurora up --kubeconfig ~/.kube/config --context kind-dev --agent dev
 
 It writes a context, so `aurora deploy list` works in the next terminal.")]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     /// The directory of its state; one process at a time uses it.
     #[arg(long, env = "AURORA_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,

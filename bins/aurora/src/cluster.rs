@@ -16,14 +16,14 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// A simulated cluster that runs in this process.
 #[derive(Debug)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     server: SimServer,
     controllers: Tasks,
 }
 
 impl Cluster {
     /// Brings back the cluster of a directory, or starts a new one there.
-    pub async fn start(name: &str, directory: &Path, listen: Option<SocketAddr>) -> Result<Self> {
+    pub(crate) async fn start(name: &str, directory: &Path, listen: Option<SocketAddr>) -> Result<Self> {
         let objects = Objects::new(Arc::new(|| SystemClock.now()));
         let server = SimServer::start(KubeApi::new(objects.clone()), name, directory, listen)
             .await
@@ -34,22 +34,22 @@ impl Cluster {
     }
 
     /// Where its API listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
     /// The file with its kubeconfig.
-    pub fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.server.kubeconfig_path()
     }
 
     /// A client of its API.
-    pub async fn client(&self) -> Result<kube::Client> {
+    pub(crate) async fn client(&self) -> Result<kube::Client> {
         Ok(kube::Client::try_from(self.server.config().await?)?)
     }
 
     /// Stops it; its state stays.
-    pub async fn stop(self) -> Result<()> {
+    pub(crate) async fn stop(self) -> Result<()> {
         self.controllers.drain(GRACE).await?;
         Ok(self.server.stop(GRACE).await?)
     }

@@ -10,14 +10,14 @@ use aurora_core::tenant::Tenant;
 use serde::{Deserialize, Serialize};
 
 /// The tenant of an Aurora that was set up without configuration.
-pub fn local_tenant() -> Tenant {
+pub(crate) fn local_tenant() -> Tenant {
     Tenant::new("local", "main").expect("both names are lower-case words")
 }
 
 /// A context or a credentials file: both say where Aurora is and who one is there.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Context {
+pub(crate) struct Context {
     /// The format's version; 1.
     pub version: u32,
     /// The API's and the hub's origin.
@@ -50,12 +50,12 @@ impl std::fmt::Debug for Context {
 
 impl Context {
     /// The secret, wrapped.
-    pub fn secret(&self) -> Secret {
+    pub(crate) fn secret(&self) -> Secret {
         Secret::new(self.client_secret.clone())
     }
 
     /// Reads the context that the user named, or the default one.
-    pub fn read(named: Option<&Path>) -> Result<Self> {
+    pub(crate) fn read(named: Option<&Path>) -> Result<Self> {
         let path = match named {
             Some(path) => path.to_owned(),
             None => default_path()?,
@@ -81,7 +81,7 @@ impl Context {
     }
 
     /// Writes it so that only its owner can read it, whole or not at all.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let fresh = path.with_extension("new");
@@ -101,12 +101,12 @@ impl Context {
 }
 
 /// Where the context lies unless the user names another place.
-pub fn default_path() -> Result<PathBuf> {
+pub(crate) fn default_path() -> Result<PathBuf> {
     Ok(folder("XDG_CONFIG_HOME", ".config")?.join("context.json"))
 }
 
 /// Where `aurora up` keeps its state unless the user names another place.
-pub fn default_state_dir() -> Result<PathBuf> {
+pub(crate) fn default_state_dir() -> Result<PathBuf> {
     folder("XDG_STATE_HOME", ".local/state")
 }
 

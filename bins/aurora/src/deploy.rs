@@ -18,7 +18,7 @@ use crate::watch::tree::{serde_name, tree};
 use crate::{print, submission};
 
 /// Does what was asked.
-pub async fn run(command: &DeployCommand, output: Output, context: Option<&Path>) -> Result<Exit> {
+pub(crate) async fn run(command: &DeployCommand, output: Output, context: Option<&Path>) -> Result<Exit> {
     let client = client(context)?;
     match command {
         DeployCommand::Approve(args) => decide(&client, args, output, true).await,
@@ -51,7 +51,10 @@ async fn start(client: &Client, args: &StartArgs, output: Output) -> Result<Exit
     }
     if !args.watch {
         print::document(output, &answer, |answer| {
-            format!("pipeline {id}\n  aurora deploy status {id} --watch\n", id = answer.pipeline_id)
+            format!(
+                "pipeline {id}\n  aurora deploy status {id} --watch\n",
+                id = answer.pipeline_id
+            )
         })?;
         return Ok(Exit::Succeeded);
     }
@@ -62,7 +65,9 @@ async fn start(client: &Client, args: &StartArgs, output: Output) -> Result<Exit
 }
 
 async fn status(client: &Client, args: &StatusArgs, output: Output) -> Result<Exit> {
-    let Some(id) = known(&args.id) else { return Ok(Exit::Usage) };
+    let Some(id) = known(&args.id) else {
+        return Ok(Exit::Usage);
+    };
     if args.watch {
         return watch(client, id, output, args.timeout).await;
     }
@@ -78,7 +83,11 @@ async fn status(client: &Client, args: &StatusArgs, output: Output) -> Result<Ex
 /// Follows to the end; the exit code tells how it ended.
 async fn watch(client: &Client, id: PipelineId, output: Output, timeout: Option<u64>) -> Result<Exit> {
     let screen = Screen::new(output, 1);
-    match follow(client, id, screen, timeout.map(Duration::from_secs), |_| std::future::ready(())).await {
+    match follow(client, id, screen, timeout.map(Duration::from_secs), |_| {
+        std::future::ready(())
+    })
+    .await
+    {
         Ok(Followed::Ended(view, history)) => {
             if output != Output::Text {
                 print::json_line(&result(&view, &history)?)?;
@@ -94,7 +103,7 @@ async fn watch(client: &Client, id: PipelineId, output: Output, timeout: Option<
 }
 
 /// The last line of a watch: the whole final pipeline and what was seen on the way.
-pub fn result<H: serde::Serialize>(view: &PipelineView, history: &H) -> Result<serde_json::Value> {
+pub(crate) fn result<H: serde::Serialize>(view: &PipelineView, history: &H) -> Result<serde_json::Value> {
     let mut pipeline = serde_json::to_value(view)?;
     pipeline["history"] = serde_json::to_value(history)?;
     Ok(serde_json::json!({"type": "result", "exit": exit_of(view).code(), "pipeline": pipeline}))
@@ -146,7 +155,10 @@ async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Exit> 
                 ]
             })
             .collect();
-        let mut text = print::table(&["PIPELINE", "APPLICATION", "STATUS", "STARTED", "BY", "TARGETS"], &rows);
+        let mut text = print::table(
+            &["PIPELINE", "APPLICATION", "STATUS", "STARTED", "BY", "TARGETS"],
+            &rows,
+        );
         if let Some(next) = &page.page.next {
             text.push_str(&format!("more: --cursor {next}\n"));
         }
@@ -156,28 +168,43 @@ async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Exit> 
 }
 
 async fn decide(client: &Client, args: &DecideArgs, output: Output, yes: bool) -> Result<Exit> {
-    let Some(id) = known(&args.id) else { return Ok(Exit::Usage) };
+    let Some(id) = known(&args.id) else {
+        return Ok(Exit::Usage);
+    };
     let act = ActRequest {
         target: args.target.clone(),
         gate: args.gate.clone(),
         expect: None,
         comment: (!args.comment.is_empty()).then(|| args.comment.clone()),
     };
-    let answer = if yes { client.approve(id, &act).await } else { client.reject(id, &act).await };
+    let answer = if yes {
+        client.approve(id, &act).await
+    } else {
+        client.reject(id, &act).await
+    };
     recorded(answer, output, if yes { "approved" } else { "rejected" })
 }
 
 async fn cancel(client: &Client, args: &CancelArgs, output: Output) -> Result<Exit> {
-    let Some(id) = known(&args.id) else { return Ok(Exit::Usage) };
+    let Some(id) = known(&args.id) else {
+        return Ok(Exit::Usage);
+    };
     let comment = (!args.comment.is_empty()).then(|| args.comment.clone());
     recorded(client.cancel(id, comment).await, output, "being cancelled")
 }
 
-fn recorded(answer: Result<aurora_transport::rest::ActAnswer, ClientError>, output: Output, word: &str) -> Result<Exit> {
+fn recorded(
+    answer: Result<aurora_transport::rest::ActAnswer, ClientError>,
+    output: Output,
+    word: &str,
+) -> Result<Exit> {
     match answer {
         Ok(answer) => {
             print::document(output, &answer, |answer| {
-                format!("{word}: pipeline {id}\n  aurora deploy status {id} --watch\n", id = answer.pipeline_id)
+                format!(
+                    "{word}: pipeline {id}\n  aurora deploy status {id} --watch\n",
+                    id = answer.pipeline_id
+                )
             })?;
             Ok(Exit::Succeeded)
         }
@@ -190,5 +217,7 @@ fn recorded(answer: Result<aurora_transport::rest::ActAnswer, ClientError>, outp
 }
 
 fn known(text: &str) -> Option<PipelineId> {
-    pipeline_id(text).map_err(|problem| print::note(&format!("error: {problem}"))).ok()
+    pipeline_id(text)
+        .map_err(|problem| print::note(&format!("error: {problem}")))
+        .ok()
 }

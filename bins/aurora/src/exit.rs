@@ -23,7 +23,7 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// The number.
-    pub const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Succeeded => 0,
             Self::Failed => 1,

@@ -10,7 +10,7 @@ use crate::online::{client, refused};
 use crate::print;
 
 /// Lists the agents that were seen.
-pub async fn agents(output: Output, context: Option<&Path>) -> Result<Exit> {
+pub(crate) async fn agents(output: Output, context: Option<&Path>) -> Result<Exit> {
     let answer = match client(context)?.agents().await {
         Ok(answer) => answer,
         Err(error) => return refused(&error, output),
@@ -28,7 +28,10 @@ pub async fn agents(output: Output, context: Option<&Path>) -> Result<Exit> {
                     agent.name.to_string(),
                     if agent.online { "connected" } else { "offline" }.to_owned(),
                     agent.instances.len().to_string(),
-                    agent.last_seen.map(|at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()).unwrap_or_default(),
+                    agent
+                        .last_seen
+                        .map(|at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+                        .unwrap_or_default(),
                     software.unwrap_or_default(),
                 ]
             })
@@ -39,7 +42,7 @@ pub async fn agents(output: Output, context: Option<&Path>) -> Result<Exit> {
 }
 
 /// Lists the accounts and what their agents last reported.
-pub async fn accounts(output: Output, context: Option<&Path>) -> Result<Exit> {
+pub(crate) async fn accounts(output: Output, context: Option<&Path>) -> Result<Exit> {
     let answer = match client(context)?.accounts().await {
         Ok(answer) => answer,
         Err(error) => return refused(&error, output),
@@ -52,7 +55,11 @@ pub async fn accounts(output: Output, context: Option<&Path>) -> Result<Exit> {
             .accounts
             .iter()
             .map(|account| {
-                let counts: Vec<_> = account.counts.iter().map(|(kind, count)| format!("{count} {kind}(s)")).collect();
+                let counts: Vec<_> = account
+                    .counts
+                    .iter()
+                    .map(|(kind, count)| format!("{count} {kind}(s)"))
+                    .collect();
                 let state = if account.online { "connected" } else { "offline" };
                 vec![account.name.to_string(), state.to_owned(), counts.join(", ")]
             })

@@ -15,7 +15,7 @@ use crate::submission::{self, Submission};
 use crate::{context, print};
 
 /// Checks a deploy file and everything that would be rendered from it.
-pub fn validate(args: &FileArgs, output: Output) -> Result<Exit> {
+pub(crate) fn validate(args: &FileArgs, output: Output) -> Result<Exit> {
     let (submission, plans) = match rendered(args) {
         Ok(done) => done,
         Err(problems) => {
@@ -42,7 +42,7 @@ pub fn validate(args: &FileArgs, output: Output) -> Result<Exit> {
 }
 
 /// Prints exactly what would be applied.
-pub fn render(args: &RenderArgs, output: Output) -> Result<Exit> {
+pub(crate) fn render(args: &RenderArgs, output: Output) -> Result<Exit> {
     let (submission, plans) = match rendered(&args.file) {
         Ok(done) => done,
         Err(problems) => {

@@ -17,15 +17,17 @@ use crate::exit::Exit;
 use crate::print;
 
 /// A client for the context that the user named, or the default one.
-pub fn client(context_file: Option<&Path>) -> Result<Client> {
+pub(crate) fn client(context_file: Option<&Path>) -> Result<Client> {
     client_of(&Context::read(context_file)?)
 }
 
 /// A client for a context.
-pub fn client_of(context: &Context) -> Result<Client> {
-    let authorities =
-        (!context.certificate_authority.is_empty()).then(|| context.certificate_authority.clone().into_bytes());
-    let roots = authorities.clone().map_or(Roots::System, |pem| Roots::Only(pem.into()));
+pub(crate) fn client_of(context: &Context) -> Result<Client> {
+    let authorities = (!context.certificate_authority.is_empty())
+        .then(|| context.certificate_authority.clone().into_bytes());
+    let roots = authorities
+        .clone()
+        .map_or(Roots::System, |pem| Roots::Only(pem.into()));
     // The user chose the issuer, so it may be on this machine or in a private network.
     let http = ReqwestCaller::new(anywhere()?, roots)?;
     let endpoint = format!("{}/oauth/token", context.issuer);
@@ -33,23 +35,29 @@ pub fn client_of(context: &Context) -> Result<Client> {
     let config = ClientConfig {
         server: context.server.clone(),
         authorities: authorities.map(Into::into),
-        product: ClientProduct { product: "aurora-cli".into(), version: env!("CARGO_PKG_VERSION").into() },
+        product: ClientProduct {
+            product: "aurora-cli".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        },
     };
     Ok(Client::try_new(config, Arc::new(tokens), Arc::new(SystemClock))?)
 }
 
 /// No rule about where calls may go.
-pub fn anywhere() -> Result<EgressRules> {
-    Ok(EgressRules::public_only().with_allowed("0.0.0.0/0".parse()?).with_allowed("::/0".parse()?))
+pub(crate) fn anywhere() -> Result<EgressRules> {
+    Ok(EgressRules::public_only()
+        .with_allowed("0.0.0.0/0".parse()?)
+        .with_allowed("::/0".parse()?))
 }
 
 /// Reads a pipeline's id.
-pub fn pipeline_id(text: &str) -> Result<PipelineId, String> {
-    text.parse().map_err(|_| format!("`{text}` is not a pipeline's id; `aurora deploy list` shows them"))
+pub(crate) fn pipeline_id(text: &str) -> Result<PipelineId, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is not a pipeline's id; `aurora deploy list` shows them"))
 }
 
 /// Says why a request was refused, and gives the exit code for it.
-pub fn refused(error: &ClientError, output: Output) -> Result<Exit> {
+pub(crate) fn refused(error: &ClientError, output: Output) -> Result<Exit> {
     let Some(body) = error.problem() else {
         print::note(&format!("error: {}", aurora_core::error::ErrorChain(error)));
         return Ok(Exit::Failed);

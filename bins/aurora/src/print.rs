@@ -9,7 +9,11 @@ use serde::Serialize;
 use crate::cli::Output;
 
 /// Prints a document as JSON or YAML; for text `as_text` makes the lines.
-pub fn document<T: Serialize>(output: Output, value: &T, as_text: impl FnOnce(&T) -> String) -> Result<()> {
+pub(crate) fn document<T: Serialize>(
+    output: Output,
+    value: &T,
+    as_text: impl FnOnce(&T) -> String,
+) -> Result<()> {
     let text = match output {
         Output::Json => serde_json::to_string_pretty(value)? + "\n",
         Output::Yaml => yaml(value)?,
@@ -19,17 +23,17 @@ pub fn document<T: Serialize>(output: Output, value: &T, as_text: impl FnOnce(&T
 }
 
 /// Prints one line of JSON.
-pub fn json_line<T: Serialize>(value: &T) -> Result<()> {
+pub(crate) fn json_line<T: Serialize>(value: &T) -> Result<()> {
     write(&(serde_json::to_string(value)? + "\n"))
 }
 
 /// A value as a YAML document.
-pub fn yaml<T: Serialize>(value: &T) -> Result<String> {
+pub(crate) fn yaml<T: Serialize>(value: &T) -> Result<String> {
     Ok(serde_saphyr::to_string(&serde_json::to_value(value)?)?)
 }
 
 /// Writes to standard output; a reader that has gone away is not an error.
-pub fn write(text: &str) -> Result<()> {
+pub(crate) fn write(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -38,18 +42,18 @@ pub fn write(text: &str) -> Result<()> {
 }
 
 /// Writes a line for people to standard error.
-pub fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     // Nobody can be told when even standard error is closed.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Whether standard output is a terminal that can redraw.
-pub fn is_terminal() -> bool {
+pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
 /// Prints problems: as data on standard output, or as lines on standard error.
-pub fn problems(output: Output, problems: &[Problem]) -> Result<()> {
+pub(crate) fn problems(output: Output, problems: &[Problem]) -> Result<()> {
     if output != Output::Text {
         return document(output, &serde_json::json!({ "problems": problems }), |_| {
             String::new()
@@ -67,7 +71,7 @@ pub fn problems(output: Output, problems: &[Problem]) -> Result<()> {
 }
 
 /// Lines up rows under a heading; the last column is as wide as it wants.
-pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = heading.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

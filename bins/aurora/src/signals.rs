@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
     clippy::disallowed_methods,
     reason = "the process owns its signal task for as long as it lives"
 )]
-pub fn stop_token() -> Result<CancellationToken> {
+pub(crate) fn stop_token() -> Result<CancellationToken> {
     let token = CancellationToken::new();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let told = token.clone();

@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::print;
 
 /// Runs until told to stop.
-pub async fn run(args: &SimArgs, output: Output, stop: CancellationToken) -> Result<Exit> {
+pub(crate) async fn run(args: &SimArgs, output: Output, stop: CancellationToken) -> Result<Exit> {
     let name = args
         .state_dir
         .file_name()

@@ -12,7 +12,7 @@ use aurora_core::manifest::Manifest;
 
 /// A deploy file, its manifests' texts, and what was noticed while reading them.
 #[derive(Debug)]
-pub struct Submission {
+pub(crate) struct Submission {
     /// The deploy file's text.
     pub text: String,
     /// The deploy file.
@@ -32,7 +32,7 @@ const MAX_DIRECTORY_DEPTH: usize = 16;
 ///
 /// # Errors
 /// Every problem found in the deploy file, or else in the manifests.
-pub fn read(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
+pub(crate) fn read(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
     let name = file.display().to_string();
     let text = read_text(file, &name, MAX_DEPLOY_FILE_BYTES).map_err(|problem| vec![problem])?;
     let text = match application {

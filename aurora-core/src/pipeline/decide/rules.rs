@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::command::{Acted, Action};
+use crate::command::{Acted, Action, Direction};
 use crate::manifest::ObjectRef;
 use crate::pipeline::deployment::{Deployment, Phase, Run, SeenLevel, Stage};
 use crate::pipeline::event::{Answer, AskedAct, Cause, Evidence};
@@ -68,10 +68,10 @@ pub(crate) fn reached(level: &Progress, index: usize) -> Reached {
 }
 
 /// The Rollouts of a gate with their step indices, and what is seen of each.
-pub(crate) fn gate_rollouts<'a>(
-    target: &'a Deployment,
+pub(crate) fn gate_rollouts(
+    target: &Deployment,
     step: usize,
-) -> impl Iterator<Item = (&'a str, usize, Option<&'a SeenLevel>)> {
+) -> impl Iterator<Item = (&str, usize, Option<&SeenLevel>)> {
     target.steps.steps.get(step).into_iter().flat_map(move |mapped| {
         mapped
             .index
@@ -90,9 +90,12 @@ pub(crate) fn own_pauses<'a>(target: &'a Deployment, run: &'a Run) -> impl Itera
             .iter()
             .any(|step| step.gate && step.index.get(name) == Some(&index))
     };
+    // Going back and first deployments are promoted in full, past every pause.
+    let gated = run.direction == Direction::Forward && !target.is_first();
     run.steps
         .rollouts
         .keys()
+        .filter(move |_| gated)
         .filter_map(move |name| Some((name, &target.rollout(name)?.level)))
         .filter(move |(name, level)| match level.standing {
             Standing::AtPause { index, .. } => !mapped(name, index),
@@ -208,7 +211,7 @@ pub(crate) fn promote(level: &Progress) -> AskedAct {
 
 /// Why a target has failed, if it has.
 pub(crate) fn failure(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Timestamp) -> Option<Cause> {
-    if run.stage != Stage::Finishing {
+    if matches!(run.stage, Stage::Applying | Stage::Moving) {
         let observed = target.levels.values();
         for seen in observed {
             if let Some(cause) = failing_level(&target.name, run, seen, now) {
@@ -231,6 +234,7 @@ pub(crate) fn timed_out(
         return None;
     }
     let what = match run.stage {
+        Stage::Aborting => "its Rollouts could not be aborted",
         Stage::Applying => "its plan was not applied",
         Stage::Moving => "it did not reach its next gate or its end",
         Stage::Finishing => "its plan was not finished",
@@ -270,10 +274,10 @@ fn failing_level(target: &str, run: &Run, seen: &SeenLevel, now: Timestamp) -> O
             return cause("failingPod", format!("{object}: {}", describe_pod(pod)));
         }
         let unpullable = level.failing.iter().find(|pod| pod.unpullable);
-        if let (Some(pod), Some(since)) = (unpullable, seen.unpullable_since) {
-            if now >= later(since, UNPULLABLE_FOR) {
-                return cause("failingPod", format!("{object}: {}", describe_pod(pod)));
-            }
+        if let (Some(pod), Some(since)) = (unpullable, seen.unpullable_since)
+            && now >= later(since, UNPULLABLE_FOR)
+        {
+            return cause("failingPod", format!("{object}: {}", describe_pod(pod)));
         }
     }
     let long = now >= later(seen.since, BAD_FOR);

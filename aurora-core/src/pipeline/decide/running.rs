@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::rules::{self, AskAgain, Reached};
 use super::{Consequence, What};
-use crate::command::Direction;
+use crate::command::{Action, Direction};
+use crate::manifest::ObjectRef;
 use crate::pipeline::Pipeline;
 use crate::pipeline::deployment::{Deployment, Run, Stage};
 use crate::pipeline::event::{AskedAct, Cause, End};
@@ -23,8 +24,14 @@ pub(super) fn next(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Tim
     } else if let Some(cause) = rules::timed_out(pipeline, target, run, now) {
         return fail(target, run, cause);
     }
-    if run.stage != Stage::Moving {
-        return Vec::new();
+    match run.stage {
+        Stage::Applying | Stage::Finishing => return Vec::new(),
+        Stage::Aborting if run.acts.iter().any(|act| act.answer.is_none()) => return Vec::new(),
+        Stage::Aborting => {
+            let (target, end) = (target.name.clone(), End::RollbackFailed);
+            return vec![What::TargetEnded { target, end }.into()];
+        }
+        Stage::Moving => {}
     }
     let healing = heal(target, run, now);
     if !healing.is_empty() {
@@ -53,6 +60,34 @@ pub(super) fn fail(target: &Deployment, run: &Run, cause: Cause) -> Vec<Conseque
         failed.into(),
         after_failure(target, Some(run.direction), End::Failed),
     ]
+}
+
+/// Going back cannot be applied: the Rollouts of the plan that failed are aborted, so that traffic goes back.
+pub(super) fn abort(target: &Deployment, run: &Run, cause: Cause) -> Vec<Consequence> {
+    let failed = What::TargetFailed {
+        target: target.name.clone(),
+        cause,
+        evidence: Vec::new(),
+    };
+    let acts: Vec<AskedAct> = target
+        .steps
+        .rollouts
+        .keys()
+        .filter(|name| run.steps.rollouts.contains_key(*name))
+        .map(|name| AskedAct {
+            object: ObjectRef::new("argoproj.io", "Rollout", &target.namespace, name),
+            action: Action::Abort,
+            expect: None,
+        })
+        .collect();
+    let mut consequences = vec![failed.into()];
+    let asked = ask(target, "rollbackNotPossible", acts);
+    if asked.is_empty() {
+        let (target, end) = (target.name.clone(), End::RollbackFailed);
+        consequences.push(What::TargetEnded { target, end }.into());
+    }
+    consequences.extend(asked);
+    consequences
 }
 
 /// The pipeline is being ended: back, if there is something to go back to.

@@ -284,3 +284,6 @@ fn redacted(mut body: Value) -> Value {
 fn epoch() -> Timestamp {
     Timestamp::from_second(1_700_000_000).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,6 @@ pub type Fate = Arc<dyn Fn(bool) -> Fault + Send + Sync>;
 ///
 /// Frames that say hello or welcome are cut or delayed but never lost or doubled, as no transport does
 /// that to the first frames of a stream alone.
-#[derive(Clone)]
 pub struct FaultyConnector<C> {
     inner: Arc<C>,
     fate: Fate,
@@ -55,6 +54,16 @@ struct Shared {
 impl<C> fmt::Debug for FaultyConnector<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FaultyConnector").finish_non_exhaustive()
+    }
+}
+
+impl<C> Clone for FaultyConnector<C> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            fate: Arc::clone(&self.fate),
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 

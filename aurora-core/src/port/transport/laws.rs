@@ -180,7 +180,7 @@ pub async fn a_full_link_makes_the_sender_wait_and_loses_nothing(under_test: &Tr
 /// A token that the hub does not accept is an error that no retry mends, and the hub sees no session.
 pub async fn a_refused_token_is_unauthenticated_and_opens_nothing(under_test: &TransportUnderTest) {
     let refused = patient(under_test.connector.connect(&under_test.refused)).await;
-    let error = refused.err().expect("a refused token opens no session");
+    let error = refused.expect_err("a refused token opens no session");
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
     let digest = Digest::of(&LawBlobs::body());
     let error = patient(under_test.connector.fetch(&under_test.refused, digest))

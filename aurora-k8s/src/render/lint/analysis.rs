@@ -150,6 +150,10 @@ fn check_metric(metric: &Node<'_>, lint: &mut Lint<'_>) {
     }
     for key in ["interval", "initialDelay"] {
         let Some(node) = metric.get(key) else { continue };
+        // An argument may be put in when the run starts.
+        if node.value.as_str().is_some_and(|text| text.contains("{{")) {
+            continue;
+        }
         let seconds = node.value.as_str().and_then(argo::duration);
         if seconds.is_none_or(|seconds| seconds < 0.0) {
             lint.error(

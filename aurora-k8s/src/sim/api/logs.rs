@@ -53,7 +53,7 @@ impl PodLogs {
                 )));
             }
         };
-        let previous = query.flag("previous") && query.text("previous").is_some();
+        let previous = query.flag("previous");
         let request = LogRequest {
             container: container.to_owned(),
             previous,

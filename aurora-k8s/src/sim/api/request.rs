@@ -128,10 +128,11 @@ impl Query {
             .filter(|text| !text.is_empty())
     }
 
+    /// Present, and anything but `false` and `0`.
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.pairs
             .get(name)
-            .is_some_and(|value| matches!(value.as_str(), "true" | "1" | ""))
+            .is_some_and(|value| !matches!(value.as_str(), "false" | "0"))
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
@@ -250,7 +251,7 @@ pub(crate) fn verb(method: &Method, target: Option<&Target>, query: &Query) -> &
     let one = matches!(target, Some(Target::Objects(path)) if path.name.is_some());
     let objects = matches!(target, Some(Target::Objects(_)));
     match method.as_str() {
-        "GET" if objects && query.flag("watch") && query.pairs.contains_key("watch") => "watch",
+        "GET" if objects && query.flag("watch") => "watch",
         "GET" if objects && !one => "list",
         "GET" => "get",
         "POST" => "create",

@@ -65,7 +65,7 @@ impl Watch {
                 None,
             )
         })?;
-        let initial = query.flag("sendInitialEvents") && query.text("sendInitialEvents").is_some();
+        let initial = query.flag("sendInitialEvents");
         let now = Instant::now();
         let mut opened = Self {
             objects: objects.clone(),
@@ -74,7 +74,7 @@ impl Watch {
             selector,
             form,
             include: Include::parse(query)?,
-            bookmarks: query.flag("allowWatchBookmarks") && query.text("allowWatchBookmarks").is_some(),
+            bookmarks: query.flag("allowWatchBookmarks"),
             since,
             lines: VecDeque::new(),
             deadline: now.checked_add(timeout).unwrap_or(now + DEFAULT_TIMEOUT),

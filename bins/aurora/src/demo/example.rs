@@ -7,7 +7,7 @@ use anyhow::Result;
 
 /// One version of the example: its folder's name and the files in it.
 #[derive(Debug)]
-pub struct Example {
+pub(crate) struct Example {
     name: &'static str,
     files: &'static [(&'static str, &'static str)],
 }
@@ -17,18 +17,33 @@ macro_rules! example {
         Example {
             name: $folder,
             files: &[
-                ("deploy.yaml", include_str!(concat!("../../../../examples/lanterns/", $folder, "/deploy.yaml"))),
+                (
+                    "deploy.yaml",
+                    include_str!(concat!("../../../../examples/lanterns/", $folder, "/deploy.yaml")),
+                ),
                 (
                     "manifests/namespace.yaml",
-                    include_str!(concat!("../../../../examples/lanterns/", $folder, "/manifests/namespace.yaml")),
+                    include_str!(concat!(
+                        "../../../../examples/lanterns/",
+                        $folder,
+                        "/manifests/namespace.yaml"
+                    )),
                 ),
                 (
                     "manifests/orders.yaml",
-                    include_str!(concat!("../../../../examples/lanterns/", $folder, "/manifests/orders.yaml")),
+                    include_str!(concat!(
+                        "../../../../examples/lanterns/",
+                        $folder,
+                        "/manifests/orders.yaml"
+                    )),
                 ),
                 (
                     "manifests/web.yaml",
-                    include_str!(concat!("../../../../examples/lanterns/", $folder, "/manifests/web.yaml")),
+                    include_str!(concat!(
+                        "../../../../examples/lanterns/",
+                        $folder,
+                        "/manifests/web.yaml"
+                    )),
                 ),
             ],
         }
@@ -36,17 +51,17 @@ macro_rules! example {
 }
 
 /// Version 1.
-pub const V1: Example = example!("v1");
+pub(crate) const V1: Example = example!("v1");
 
 /// Version 2.
-pub const V2: Example = example!("v2");
+pub(crate) const V2: Example = example!("v2");
 
 /// Version 2 whose web server crashes.
-pub const V2_BROKEN: Example = example!("v2-broken");
+pub(crate) const V2_BROKEN: Example = example!("v2-broken");
 
 impl Example {
     /// Writes it below a folder and names its deploy file.
-    pub fn write(&self, below: &Path) -> Result<PathBuf> {
+    pub(crate) fn write(&self, below: &Path) -> Result<PathBuf> {
         let folder = below.join(self.name);
         for (name, text) in self.files {
             let path = folder.join(name);

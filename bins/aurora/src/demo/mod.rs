@@ -30,24 +30,39 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Deploys, and ends as the last pipeline ended.
-pub async fn run(args: &DemoArgs, output: Output, stop: CancellationToken) -> Result<Exit> {
+pub(crate) async fn run(args: &DemoArgs, output: Output, stop: CancellationToken) -> Result<Exit> {
     let temporary = tempfile::tempdir()?;
-    let directory = args.state_dir.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let directory = args
+        .state_dir
+        .clone()
+        .unwrap_or_else(|| temporary.path().to_owned());
     let files = match &args.deploy_file {
         Some(file) => vec![file.clone()],
         None => {
-            let last = if args.fail { &example::V2_BROKEN } else { &example::V2 };
+            let last = if args.fail {
+                &example::V2_BROKEN
+            } else {
+                &example::V2
+            };
             vec![example::V1.write(&directory)?, last.write(&directory)?]
         }
     };
-    let Some(accounts) = accounts(&files, output)? else { return Ok(Exit::Usage) };
-    say(output, "starting hub, API, token issuer, simulated clusters and their agents in this process");
+    let Some(accounts) = accounts(&files, output)? else {
+        return Ok(Exit::Usage);
+    };
+    say(
+        output,
+        "starting hub, API, token issuer, simulated clusters and their agents in this process",
+    );
     let services = Services::start(&directory, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &accounts).await?;
     let mut fleet = Fleet::default();
     for account in &accounts {
         let cluster = fleet.simulate(&services, account).await?;
         if output == Output::Text {
-            print::note(&format!("  cluster {account}: kubectl --kubeconfig {}", cluster.kubeconfig().display()));
+            print::note(&format!(
+                "  cluster {account}: kubectl --kubeconfig {}",
+                cluster.kubeconfig().display()
+            ));
         } else {
             print::json_line(&serde_json::json!({
                 "type": "cluster", "account": account, "kubeconfig": cluster.kubeconfig(),
@@ -63,10 +78,13 @@ pub async fn run(args: &DemoArgs, output: Output, stop: CancellationToken) -> Re
         exit = pipelines(args, output, &client, &files, accounts.len()) => exit?,
     };
     if args.hold && !stop.is_cancelled() {
-        say(output, &format!(
-            "everything keeps running until Ctrl-C; in another terminal:\n  export AURORA_CONTEXT={}\n  aurora deploy list\n  aurora agent list",
-            context.display()
-        ));
+        say(
+            output,
+            &format!(
+                "everything keeps running until Ctrl-C; in another terminal:\n  export AURORA_CONTEXT={}\n  aurora deploy list\n  aurora agent list",
+                context.display()
+            ),
+        );
         stop.cancelled().await;
     }
     fleet.stop().await?;
@@ -100,8 +118,9 @@ async fn pipelines(
     let mut exit = Exit::Succeeded;
     for (index, file) in files.iter().enumerate() {
         say(output, &format!("\ndeploying {}", description(file)));
-        let read = submission::read(file, None)
-            .map_err(|problems| anyhow::anyhow!("{} changed: {} problem(s)", file.display(), problems.len()))?;
+        let read = submission::read(file, None).map_err(|problems| {
+            anyhow::anyhow!("{} changed: {} problem(s)", file.display(), problems.len())
+        })?;
         let request = SubmitRequest::new(read.text, file.display().to_string(), read.files);
         let submitted = match client.submit(&request).await {
             Ok(submitted) => submitted,
@@ -138,7 +157,11 @@ async fn approve(args: &DemoArgs, client: &Client, view: PipelineView) {
         if stood.unsigned_abs() < LOOK {
             continue;
         }
-        let expect = waiting.actions.iter().find(|action| action.id == "approve").and_then(|action| action.expect.clone());
+        let expect = waiting
+            .actions
+            .iter()
+            .find(|action| action.id == "approve")
+            .and_then(|action| action.expect.clone());
         let act = ActRequest {
             gate: waiting.subject.gate.clone(),
             expect,
@@ -161,11 +184,16 @@ async fn connected(client: &Client, wanted: usize) -> Result<()> {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(CONNECT_WITHIN, all).await.context("the agents did not connect within 30 s")
+    tokio::time::timeout(CONNECT_WITHIN, all)
+        .await
+        .context("the agents did not connect within 30 s")
 }
 
 fn description(file: &Path) -> String {
-    let version = file.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let version = file
+        .parent()
+        .and_then(Path::file_name)
+        .map(|name| name.to_string_lossy().into_owned());
     format!("{} ({})", version.unwrap_or_default(), file.display())
 }
 
@@ -173,8 +201,16 @@ fn description(file: &Path) -> String {
 fn summary(view: &PipelineView, history: &History) -> String {
     let mut text = format!("summary: {}\n", crate::watch::tree::state_words(view));
     for target in &view.targets {
-        let exercised = if target.first_deployment { "first deployment, strategy not exercised" } else { "canary" };
-        text.push_str(&format!("  {}: {} ({exercised})\n", target.name, crate::watch::tree::target_words(target)));
+        let exercised = if target.first_deployment {
+            "first deployment, strategy not exercised"
+        } else {
+            "canary"
+        };
+        text.push_str(&format!(
+            "  {}: {} ({exercised})\n",
+            target.name,
+            crate::watch::tree::target_words(target)
+        ));
         text.push_str(&history.summary(&target.name));
         if let Some(error) = &target.error {
             text.push_str(&format!("    {}\n", error.message));

@@ -1,5 +1,6 @@
 //! `aurora up`: everything in one process, with its state in a directory.
 
+mod health;
 mod services;
 mod state;
 
@@ -11,7 +12,8 @@ use aurora_core::tasks::Tasks;
 use aurora_k8s::execute::AgentPolicy;
 use tokio_util::sync::CancellationToken;
 
-pub use services::Services;
+use health::HealthServer;
+pub(crate) use services::Services;
 
 use crate::cli::{Output, UpArgs};
 use crate::cluster::Cluster;
@@ -23,37 +25,42 @@ const GRACE: Duration = Duration::from_secs(15);
 
 /// Agents of this process and their simulated clusters.
 #[derive(Debug, Default)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     clusters: Vec<(AgentName, Cluster)>,
     tasks: Tasks,
 }
 
 impl Fleet {
     /// Starts a simulated cluster and its agent.
-    pub async fn simulate(&mut self, services: &Services, name: &AgentName) -> Result<&Cluster> {
+    pub(crate) async fn simulate(&mut self, services: &Services, name: &AgentName) -> Result<&Cluster> {
         let directory = services.path("clusters").join(name.as_str());
         let cluster = Cluster::start(name.as_str(), &directory, None).await?;
         let policy = AgentPolicy::new().with_namespace_creation();
-        self.run(agent::agent(name.clone(), &services.agent_context(), cluster.client().await?, policy)?);
+        self.run(agent::agent(
+            name.clone(),
+            &services.agent_context(),
+            cluster.client().await?,
+            policy,
+        )?);
         self.clusters.push((name.clone(), cluster));
         let (_, cluster) = self.clusters.last().context("it was just pushed")?;
         Ok(cluster)
     }
 
     /// Runs an agent.
-    pub fn run(&self, agent: aurora_core::agent::Agent) {
+    pub(crate) fn run(&self, agent: aurora_core::agent::Agent) {
         self.tasks.spawn(|stop| async move {
             let _ = agent.run(stop).await;
         });
     }
 
     /// The simulated clusters by agent.
-    pub fn clusters(&self) -> impl Iterator<Item = (&AgentName, &Cluster)> {
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = (&AgentName, &Cluster)> {
         self.clusters.iter().map(|(name, cluster)| (name, cluster))
     }
 
     /// Stops agents, then clusters.
-    pub async fn stop(self) -> Result<()> {
+    pub(crate) async fn stop(self) -> Result<()> {
         self.tasks.drain(GRACE).await?;
         for (_, cluster) in self.clusters {
             cluster.stop().await?;
@@ -63,7 +70,7 @@ impl Fleet {
 }
 
 /// Runs until told to stop.
-pub async fn run(args: &UpArgs, output: Output, stop: CancellationToken) -> Result<Exit> {
+pub(crate) async fn run(args: &UpArgs, output: Output, stop: CancellationToken) -> Result<Exit> {
     let directory = match &args.state_dir {
         Some(directory) => directory.clone(),
         None => context::default_state_dir()?,
@@ -76,6 +83,7 @@ pub async fn run(args: &UpArgs, output: Output, stop: CancellationToken) -> Resu
         return Ok(Exit::WrongConfiguration);
     }
     let known: Vec<AgentName> = simulated.iter().chain(&real).chain(&more).cloned().collect();
+    let health = HealthServer::start(args.health_listen).await?;
     let services = Services::start(&directory, args.listen, &known).await?;
     let context_file = match &args.context_out {
         Some(path) => path.clone(),
@@ -91,15 +99,23 @@ pub async fn run(args: &UpArgs, output: Output, stop: CancellationToken) -> Resu
     for ((name, kubeconfig), context) in real.iter().zip(&args.kubeconfig).zip(&args.context) {
         let client = agent::client_of(kubeconfig, context).await?;
         let policy = AgentPolicy::new().with_namespace_creation();
-        fleet.run(agent::agent(name.clone(), &services.agent_context(), client, policy)?);
+        fleet.run(agent::agent(
+            name.clone(),
+            &services.agent_context(),
+            client,
+            policy,
+        )?);
     }
     announce(&services, &fleet, output, &context_file)?;
+    health.ready();
     stop.cancelled().await;
+    health.draining();
     if output == Output::Text {
         print::note("stopping: finishing what is in hand");
     }
     fleet.stop().await?;
     services.stop().await?;
+    health.stop().await?;
     Ok(Exit::Succeeded)
 }
 
@@ -119,7 +135,10 @@ fn announce(services: &Services, fleet: &Fleet, output: Output, context: &std::p
     }
     let mut text = format!("aurora listens on {}\n", services.url());
     for (name, cluster) in fleet.clusters() {
-        text.push_str(&format!("  simulated cluster {name}: kubectl --kubeconfig {}\n", cluster.kubeconfig().display()));
+        text.push_str(&format!(
+            "  simulated cluster {name}: kubectl --kubeconfig {}\n",
+            cluster.kubeconfig().display()
+        ));
     }
     text.push_str(&format!(
         "  context: {}\n  in another terminal: aurora deploy start -f examples/lanterns/v1/deploy.yaml --watch\n",

@@ -37,7 +37,7 @@ const REMEMBERED_TOKENS: usize = 1000;
 
 /// Everything that `aurora up` serves.
 #[derive(Debug)]
-pub struct Services {
+pub(crate) struct Services {
     state: State,
     url: String,
     authority: String,
@@ -46,7 +46,7 @@ pub struct Services {
 
 impl Services {
     /// Starts over a state directory; a second process on the same directory is refused.
-    pub async fn start(directory: &Path, listen: SocketAddr, agents: &[AgentName]) -> Result<Self> {
+    pub(crate) async fn start(directory: &Path, listen: SocketAddr, agents: &[AgentName]) -> Result<Self> {
         let state = State::open(directory, agents)?;
         let clock = SystemClock;
         let pipelines = open(&state, "pipelines.sqlite").await?;
@@ -60,12 +60,14 @@ impl Services {
         let issuer = TokenIssuer::new(&url, AUDIENCE, &state.clients()?, identities, Arc::new(clock))?;
         issuer.prepare().await?;
         let policy = VerifyPolicy::new(&url, AUDIENCE)?;
-        let verifier = Arc::new(JwtVerifier::new(policy, Arc::new(issuer.keys())).with_memory(REMEMBERED_TOKENS));
+        let verifier =
+            Arc::new(JwtVerifier::new(policy, Arc::new(issuer.keys())).with_memory(REMEMBERED_TOKENS));
 
         let hub = Hub::new(clock).with_verifier(Arc::clone(&verifier));
         let listener = GrpcListener::new(Arc::clone(&verifier), clock, hub.clone());
         let sessions = listener.routes().into_axum_router();
-        let control = ControlPlane::new(pipelines, hub.clone(), ArgoRenderer, clock);
+        // The state directory's lock keeps a second process out, so the same name may take its leases over at once.
+        let control = ControlPlane::new(pipelines, hub.clone(), ArgoRenderer, clock).with_holder("up");
         let tasks = Tasks::new();
         let rest = Api::new(control.clone(), verifier, clock).with_stop(tasks.stop_token());
         tasks.spawn(|stop| async move {
@@ -78,34 +80,42 @@ impl Services {
         tasks.spawn(|stop| async move {
             let _ = server.serve(router, stop, GRACE).await;
         });
-        Ok(Self { state, url, authority: authority.certificate().to_owned(), tasks })
+        Ok(Self {
+            state,
+            url,
+            authority: authority.certificate().to_owned(),
+            tasks,
+        })
     }
 
     /// Where agents and clients connect.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// A file or folder of its state.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.state.path(name)
     }
 
     /// How the command line connects.
-    pub fn cli_context(&self) -> Context {
+    pub(crate) fn cli_context(&self) -> Context {
         let (id, secret) = self.state.cli();
         self.context(id, secret.expose())
     }
 
     /// How agents connect.
-    pub fn agent_context(&self) -> Context {
+    pub(crate) fn agent_context(&self) -> Context {
         let (id, secret) = self.state.agents();
         self.context(id, secret.expose())
     }
 
     /// Finishes what is in hand and stops.
-    pub async fn stop(self) -> Result<()> {
-        self.tasks.drain(GRACE + Duration::from_secs(5)).await.context("not everything ended")
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.tasks
+            .drain(GRACE + Duration::from_secs(5))
+            .await
+            .context("not everything ended")
     }
 
     fn context(&self, id: &str, secret: &str) -> Context {

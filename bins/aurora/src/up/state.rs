@@ -34,7 +34,7 @@ struct Kept {
 }
 
 /// What a state directory holds.
-pub struct State {
+pub(crate) struct State {
     directory: PathBuf,
     kept: Kept,
 }
@@ -46,20 +46,26 @@ const SERVICE: &str = "service";
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("directory", &self.directory).finish_non_exhaustive()
+        f.debug_struct("State")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
 
 impl State {
     /// Reads a directory, or makes what it lacks; these agents may connect from now on.
-    pub fn open(directory: &Path, agents: &[AgentName]) -> Result<Self> {
+    pub(crate) fn open(directory: &Path, agents: &[AgentName]) -> Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
         let path = directory.join("secrets.json");
         let mut kept = if path.exists() {
-            let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-            serde_json::from_str(&text).with_context(|| format!("{} is not what this program wrote", path.display()))?
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+            serde_json::from_str(&text)
+                .with_context(|| format!("{} is not what this program wrote", path.display()))?
         } else {
-            let clients = [CLI, AGENTS, SERVICE].into_iter().map(|id| Ok((id.to_owned(), secret_for(id)?)));
+            let clients = [CLI, AGENTS, SERVICE]
+                .into_iter()
+                .map(|id| Ok((id.to_owned(), secret_for(id)?)));
             Kept {
                 version: 1,
                 master_key: MasterKey::generate()?.expose_base64(),
@@ -67,7 +73,12 @@ impl State {
                 agents: Vec::new(),
             }
         };
-        anyhow::ensure!(kept.version == 1, "{} has version {}, which is newer than this program", path.display(), kept.version);
+        anyhow::ensure!(
+            kept.version == 1,
+            "{} has version {}, which is newer than this program",
+            path.display(),
+            kept.version
+        );
         for agent in agents {
             if !kept.agents.contains(agent) {
                 kept.agents.push(agent.clone());
@@ -76,31 +87,34 @@ impl State {
         let fresh = directory.join("secrets.json.new");
         write_private(&fresh, &serde_json::to_string_pretty(&kept)?)?;
         fs::rename(&fresh, &path).with_context(|| format!("{} cannot be written", path.display()))?;
-        Ok(Self { directory: directory.to_owned(), kept })
+        Ok(Self {
+            directory: directory.to_owned(),
+            kept,
+        })
     }
 
     /// A file or folder in it.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
     /// The keys under which stored values are sealed.
-    pub fn master_keys(&self) -> Result<MasterKeys> {
+    pub(crate) fn master_keys(&self) -> Result<MasterKeys> {
         Ok(MasterKeys::new(MasterKey::from_base64(&self.kept.master_key)?))
     }
 
     /// The credential of the command line: id and secret.
-    pub fn cli(&self) -> (&'static str, Secret) {
+    pub(crate) fn cli(&self) -> (&'static str, Secret) {
         (CLI, self.secret(CLI))
     }
 
     /// The credential of agents: id and secret.
-    pub fn agents(&self) -> (&'static str, Secret) {
+    pub(crate) fn agents(&self) -> (&'static str, Secret) {
         (AGENTS, self.secret(AGENTS))
     }
 
     /// The clients of the token issuer.
-    pub fn clients(&self) -> Result<Vec<ClientConfig>> {
+    pub(crate) fn clients(&self) -> Result<Vec<ClientConfig>> {
         let client = |id: &str, kind: &str, scopes: &[&str], agents: &[AgentName]| {
             let mut client = serde_json::json!({
                 "id": id, "kind": kind, "secretHash": hash_secret(&self.secret(id)), "scopes": scopes, "agents": agents,

@@ -23,7 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Shows a pipeline while it changes.
 #[derive(Debug)]
-pub struct Screen {
+pub(crate) struct Screen {
     output: Output,
     number: usize,
     bar: Option<ProgressBar>,
@@ -34,17 +34,26 @@ pub struct Screen {
 
 impl Screen {
     /// A screen for the `number`-th pipeline of this command.
-    pub fn new(output: Output, number: usize) -> Self {
+    pub(crate) fn new(output: Output, number: usize) -> Self {
         let bar = (output == Output::Text && print::is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner();
-            bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.set_style(
+                ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            );
             bar
         });
-        Self { output, number, bar, lines: Lines::default(), last: None, history: History::default() }
+        Self {
+            output,
+            number,
+            bar,
+            lines: Lines::default(),
+            last: None,
+            history: History::default(),
+        }
     }
 
     /// Shows what a view says, if it is news.
-    pub fn show(&mut self, view: &PipelineView) -> Result<()> {
+    pub(crate) fn show(&mut self, view: &PipelineView) -> Result<()> {
         self.history.add(view);
         let news = self.last != Some(view.version);
         self.last = Some(view.version);
@@ -65,7 +74,7 @@ impl Screen {
     }
 
     /// Leaves the last picture on the screen and gives what was seen.
-    pub fn end(self, view: &PipelineView) -> Result<History> {
+    pub(crate) fn end(self, view: &PipelineView) -> Result<History> {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
             print::write(&tree(view))?;
@@ -76,7 +85,7 @@ impl Screen {
 
 /// How a watch ended.
 #[derive(Debug)]
-pub enum Followed {
+pub(crate) enum Followed {
     /// The pipeline is over.
     Ended(Box<PipelineView>, History),
     /// The time to watch ran out; the pipeline goes on.
@@ -84,7 +93,7 @@ pub enum Followed {
 }
 
 /// Follows a pipeline until it is over, or the time runs out; `act` may decide about each view.
-pub async fn follow<F>(
+pub(crate) async fn follow<F>(
     client: &Client,
     id: PipelineId,
     mut screen: Screen,
@@ -127,7 +136,10 @@ where
 /// Waits for something that changes the view.
 async fn next_change(events: &mut aurora_transport::rest::client::Events) {
     while let Some(event) = events.next().await {
-        if matches!(event, Ok(StreamEvent::PipelineChanged(_) | StreamEvent::Resync(_) | StreamEvent::Bye(_)) | Err(_)) {
+        if matches!(
+            event,
+            Ok(StreamEvent::PipelineChanged(_) | StreamEvent::Resync(_) | StreamEvent::Bye(_)) | Err(_)
+        ) {
             return;
         }
     }
@@ -136,7 +148,7 @@ async fn next_change(events: &mut aurora_transport::rest::client::Events) {
 }
 
 /// The exit code of a pipeline's end.
-pub fn exit_of(view: &PipelineView) -> Exit {
+pub(crate) fn exit_of(view: &PipelineView) -> Exit {
     match view.state {
         State::Succeeded => Exit::Succeeded,
         State::Cancelled => Exit::Cancelled,

@@ -9,12 +9,12 @@ use serde::Serialize;
 /// Points of every Rollout, by target and Rollout.
 #[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
-pub struct History(BTreeMap<String, BTreeMap<String, Vec<Point>>>);
+pub(crate) struct History(BTreeMap<String, BTreeMap<String, Vec<Point>>>);
 
 /// One change of a Rollout.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Point {
+pub(crate) struct Point {
     step: Option<usize>,
     weight_wanted: Option<u8>,
     weight_real: Option<u8>,
@@ -23,7 +23,7 @@ pub struct Point {
 
 impl History {
     /// Adds what a view shows, where it differs from the last point.
-    pub fn add(&mut self, view: &PipelineView) {
+    pub(crate) fn add(&mut self, view: &PipelineView) {
         for target in &view.targets {
             let of_target = self.0.entry(target.name.clone()).or_default();
             for rollout in &target.rollouts {
@@ -44,10 +44,14 @@ impl History {
 
 impl History {
     /// Per Rollout of a target the real weights that were seen, in order.
-    pub fn summary(&self, target: &str) -> String {
+    pub(crate) fn summary(&self, target: &str) -> String {
         let mut text = String::new();
         for (rollout, points) in self.0.get(target).into_iter().flatten() {
-            let mut weights: Vec<String> = points.iter().filter_map(|p| p.weight_real).map(|w| format!("{w} %")).collect();
+            let mut weights: Vec<String> = points
+                .iter()
+                .filter_map(|p| p.weight_real)
+                .map(|w| format!("{w} %"))
+                .collect();
             weights.dedup();
             if !weights.is_empty() {
                 text.push_str(&format!("    {rollout}: {}\n", weights.join(" → ")));

@@ -8,13 +8,13 @@ use super::tree::{rollout_words, state_words, step_words, target_words};
 
 /// Remembers what was said last, so that only news is said.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     said: BTreeMap<String, String>,
 }
 
 impl Lines {
     /// The lines that say something new.
-    pub fn news(&mut self, view: &PipelineView) -> Vec<String> {
+    pub(crate) fn news(&mut self, view: &PipelineView) -> Vec<String> {
         let mut news = Vec::new();
         let mut say = |key: String, words: String| {
             if self.said.get(&key) != Some(&words) {

@@ -1,6 +1,6 @@
 //! Following a pipeline: as a tree on a terminal, as lines elsewhere, as data for programs.
 
-pub mod follow;
-pub mod history;
-pub mod lines;
-pub mod tree;
+pub(crate) mod follow;
+pub(crate) mod history;
+pub(crate) mod lines;
+pub(crate) mod tree;

@@ -7,7 +7,7 @@ use aurora_core::progress::Standing;
 use jiff::Timestamp;
 
 /// The whole pipeline, for a terminal or `deploy status`.
-pub fn tree(view: &PipelineView) -> String {
+pub(crate) fn tree(view: &PipelineView) -> String {
     let mut text = String::new();
     let ended = view.ended_at.unwrap_or(view.now);
     line(
@@ -101,7 +101,7 @@ fn target_lines(text: &mut String, view: &PipelineView, target: &TargetView) {
 }
 
 /// What a pipeline's state is called for people.
-pub fn state_words(view: &PipelineView) -> String {
+pub(crate) fn state_words(view: &PipelineView) -> String {
     let mut words = match view.state {
         State::Cancelled => "CANCELLED",
         State::Failed => "FAILED",
@@ -121,18 +121,19 @@ pub fn state_words(view: &PipelineView) -> String {
 }
 
 /// What a target is doing.
-pub fn target_words(target: &TargetView) -> String {
+pub(crate) fn target_words(target: &TargetView) -> String {
     match (target.state, target.phase.as_str()) {
         (State::RollingBack, phase) => format!("rolling back, {phase}"),
         (State::Succeeded, _) => "succeeded".to_owned(),
         (State::NotStarted, _) => "not started".to_owned(),
+        (_, "moving") if target.first_deployment => "moving".to_owned(),
         (_, "moving") => format!("step {} of {}", target.step, target.total),
         (_, phase) => phase.to_owned(),
     }
 }
 
 /// One step and how far it is.
-pub fn step_words(step: &StepView) -> String {
+pub(crate) fn step_words(step: &StepView) -> String {
     let sign = match step.state.as_str() {
         "done" => "✓",
         "current" => "▸",
@@ -144,7 +145,7 @@ pub fn step_words(step: &StepView) -> String {
 }
 
 /// One Rollout: weights wanted and real, pods of both versions.
-pub fn rollout_words(rollout: &RolloutView) -> String {
+pub(crate) fn rollout_words(rollout: &RolloutView) -> String {
     let mut words = format!(
         "{} {}: {}",
         rollout.object.kind,
@@ -229,7 +230,7 @@ fn line(text: &mut String, depth: usize, words: &str) {
 }
 
 /// The word that serde writes for a unit variant.
-pub fn serde_name<T: serde::Serialize>(value: &T) -> String {
+pub(crate) fn serde_name<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_value(value)
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))

@@ -1,5 +1,7 @@
 //! Real processes for tests: simulated clusters, servers, and the command line against them.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -21,7 +23,11 @@ pub struct Process {
 impl Process {
     /// Starts a program and waits for its first line of JSON.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> (Self, Value) {
-        let errors = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let errors = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .unwrap();
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -29,26 +35,48 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let process = Self { child, name: name.to_owned() };
+        let process = Self {
+            child,
+            name: name.to_owned(),
+        };
         let mut line = String::new();
         lines.read_line(&mut line).unwrap();
         let said = serde_json::from_str(&line).unwrap_or_else(|error| {
-            panic!("{name} said {line:?} ({error}); see {}:\n{}", log.display(), tail(log));
+            panic!(
+                "{name} said {line:?} ({error}); see {}:\n{}",
+                log.display(),
+                tail(log)
+            );
         });
         // What it says later is not read; the pipe stays open so that writing to it works.
         std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(drop));
         (process, said)
     }
 
-    /// Ends it the hard way, as a crash would.
-    pub fn kill(mut self) {
-        self.child.kill().unwrap_or_else(|error| panic!("{} cannot be killed: {error}", self.name));
-        self.child.wait().unwrap();
+    /// Starts a program that says nothing on its standard output.
+    pub fn start_silent(name: &str, command: &mut Command, log: &Path) -> Self {
+        let errors = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn();
+        Self {
+            child: child.unwrap_or_else(|error| panic!("{name} does not start: {error}")),
+            name: name.to_owned(),
+        }
     }
 
-    /// Whether it still runs.
-    pub fn is_alive(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+    /// Ends it the hard way, as a crash would.
+    pub fn kill(mut self) {
+        self.child
+            .kill()
+            .unwrap_or_else(|error| panic!("{} cannot be killed: {error}", self.name));
+        self.child.wait().unwrap();
     }
 }
 
@@ -80,9 +108,15 @@ pub struct Sim {
 impl Sim {
     pub fn start(directory: &Path) -> Self {
         let log = directory.with_extension("log");
-        let (process, _) =
-            Process::start("sim", aurora().args(["-o", "json", "sim", "--state-dir"]).arg(directory), &log);
-        Self { directory: directory.to_owned(), process }
+        let (process, _) = Process::start(
+            "sim",
+            aurora().args(["-o", "json", "sim", "--state-dir"]).arg(directory),
+            &log,
+        );
+        Self {
+            directory: directory.to_owned(),
+            process,
+        }
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -99,7 +133,9 @@ impl Sim {
     /// Every request that the cluster answered.
     pub fn requests(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.directory.join("requests.jsonl")).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
@@ -135,7 +171,10 @@ impl Cli {
     pub fn approve_all(&self, view: &Value) {
         for waiting in view["waiting"].as_array().into_iter().flatten() {
             if waiting["kind"] == "approval" {
-                let (id, gate) = (view["id"].as_str().unwrap(), waiting["subject"]["gate"].as_str().unwrap());
+                let (id, gate) = (
+                    view["id"].as_str().unwrap(),
+                    waiting["subject"]["gate"].as_str().unwrap(),
+                );
                 // Lost or already given: the next look at the pipeline tells.
                 let _ = self.json(&["deploy", "approve", id, "--gate", gate]);
             }
@@ -174,7 +213,9 @@ pub fn effective_writes(requests: &[Value]) -> (BTreeMap<String, usize>, BTreeMa
             continue;
         }
         if path.ends_with("/status") {
-            *acts.entry(path.trim_end_matches("/status").to_owned()).or_insert(0) += 1;
+            *acts
+                .entry(path.trim_end_matches("/status").to_owned())
+                .or_insert(0) += 1;
         } else if query.contains("fieldManager=aurora-agent") && !path.contains("/configmaps/aurora-") {
             *applies.entry(path.to_owned()).or_insert(0) += 1;
         }

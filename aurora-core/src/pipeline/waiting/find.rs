@@ -1,183 +1,23 @@
-//! Why a pipeline waits, since when, what time does about it, and what a person can do: as data.
+//! Finding what a pipeline waits for, read off its state.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::decide::{Approver, rules};
-use super::deployment::{Deployment, Phase, Run, Stage};
-use super::event::End;
-use super::gate::{Gate, GateRef, GateState, Place};
-use super::{Pipeline, later};
+use super::actions::{cancel_action, gate_action};
+use super::{Blocker, Need, Reason, Rule, Subject, Viewer, Waiting};
 use crate::command::Direction;
-use crate::principal::Actor;
-use crate::progress::Standing;
-use crate::strategy::{Pause, Step};
-
-/// One thing that is waited for.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Waiting {
-    /// Stable while it is the same wait.
-    pub id: String,
-    /// `approval`, `timer`, `dependency`, `agent`, `apply`, `progress`, `finish`, `start`, `operator`.
-    pub kind: String,
-    /// What it is about.
-    pub subject: Subject,
-    /// Since when.
-    pub since: Timestamp,
-    /// When time ends it; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
-    /// What happens then: `open`, `rollback`, `fail`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until_then: Option<String>,
-    /// The reason.
-    pub reason: Reason,
-    /// What stands in the way.
-    #[serde(default)]
-    pub blockers: Vec<Blocker>,
-    /// Approvals given of those needed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub need: Option<Need>,
-    /// What can be done about it.
-    #[serde(default)]
-    pub actions: Vec<ActionView>,
-}
-
-/// What a wait is about.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Subject {
-    /// The target.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
-    /// The step of the file, from 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<usize>,
-    /// The gate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gate: Option<String>,
-}
-
-/// A reason for programs and for people.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Reason {
-    /// Stable.
-    pub code: String,
-    /// What the text is made of.
-    #[serde(default)]
-    pub args: Value,
-    /// In words.
-    pub text: String,
-}
-
-/// Something that stands in the way.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Blocker {
-    /// `target`, `agent`, `workload`, `person`.
-    pub kind: String,
-    /// In words.
-    pub text: String,
-}
-
-/// The approvals that a gate needs.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Need {
-    /// All of these.
-    pub rules: Vec<Rule>,
-}
-
-/// So many approvals by holders of any one of these roles.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Rule {
-    /// Any one of them; empty: everyone who may deploy.
-    pub roles: Vec<String>,
-    /// How many.
-    pub count: u32,
-    /// Those given.
-    pub given: Vec<Given>,
-}
-
-/// One approval.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Given {
-    /// Who.
-    pub actor: Actor,
-    /// When.
-    pub at: Timestamp,
-    /// Their words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub comment: Option<String>,
-}
-
-/// Something that a person can do.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ActionView {
-    /// `approve`, `reject`, `cancel`.
-    pub id: String,
-    /// In words.
-    pub label: String,
-    /// The HTTP method.
-    pub method: String,
-    /// The path below the API's root.
-    pub href: String,
-    /// The gate it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gate: Option<String>,
-    /// What to present with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expect: Option<String>,
-    /// `firm` or `destructive`.
-    pub severity: String,
-    /// What may be filled in.
-    pub fields: Vec<Field>,
-    /// Whether the one who looks may do it.
-    pub allowed: bool,
-    /// Why not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub denied: Option<DeniedView>,
-    /// The command line.
-    pub cli: String,
-}
-
-/// Something to fill in.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Field {
-    /// Its name in the body.
-    pub name: String,
-    /// Whether it must be there.
-    pub required: bool,
-    /// At most so many characters.
-    pub max: usize,
-}
-
-/// Why an action is not allowed.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct DeniedView {
-    /// Stable.
-    pub code: String,
-    /// Any one of these would do.
-    pub needs: Vec<String>,
-}
-
-/// The longest comment.
-pub(crate) const MAX_COMMENT: usize = 2000;
-
-/// Who looks: what is offered to them depends on it.
-#[derive(Clone, Debug, Default)]
-pub struct Viewer {
-    /// What they may decide.
-    pub approver: Approver,
-    /// Whether they may deploy at all.
-    pub may_deploy: bool,
-}
+use crate::pipeline::decide::rules;
+use crate::pipeline::deployment::{Deployment, Phase, Run, SeenLevel, Stage};
+use crate::pipeline::event::End;
+use crate::pipeline::gate::{Gate, GateRef, GateState, Place};
+use crate::pipeline::{Pipeline, later};
+use crate::progress::{Progress, Standing};
+use crate::strategy::Pause;
 
 /// Everything that a pipeline waits for; never empty while it is not over.
-pub(super) fn waiting(pipeline: &Pipeline, viewer: &Viewer, now: Timestamp) -> Vec<Waiting> {
+pub(in crate::pipeline) fn waiting(pipeline: &Pipeline, viewer: &Viewer, now: Timestamp) -> Vec<Waiting> {
     if let Some(parked) = &pipeline.parked {
         return vec![Waiting {
             id: "parked".to_owned(),
@@ -367,8 +207,13 @@ fn beside_gates(pipeline: &Pipeline, target: &Deployment, now: Timestamp) -> Opt
         Phase::Running(run) => {
             if let Some(away) = &target.away {
                 let args = json!({"agent": target.account, "code": away.code});
+                let todo = if away.code.starts_with("agent.") {
+                    "; start or reconnect it"
+                } else {
+                    ""
+                };
                 let text = format!(
-                    "target `{name}` waits for the agent `{}`: {}; start or reconnect it",
+                    "target `{name}` waits for the agent `{}`: {}{todo}",
                     target.account, away.message
                 );
                 let mut wait = wait(target, "agent", away.since, reason("agent.away", args, text));
@@ -394,17 +239,29 @@ fn in_run(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Timestamp) -
     };
     let prefix = if back { "rolling back: " } else { "" };
     let mut wait = match run.stage {
+        Stage::Aborting => {
+            let text =
+                format!("{prefix}it cannot be applied, so the Rollouts of target `{name}` are aborted");
+            wait(
+                target,
+                "abort",
+                run.since,
+                reason(&code("abort"), json!({}), text),
+            )
+        }
         Stage::Applying => {
             let text = format!(
                 "{prefix}the agent `{}` applies the plan of target `{name}`",
                 target.account
             );
-            wait(
+            let mut wait = wait(
                 target,
                 "apply",
                 run.since,
                 reason(&code("apply"), json!({}), text),
-            )
+            );
+            wait.blockers = unseen(target, now).collect();
+            wait
         }
         Stage::Finishing => {
             let text = format!(
@@ -425,6 +282,26 @@ fn in_run(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Timestamp) -
     Some(wait)
 }
 
+fn is_unseen(seen: &SeenLevel, now: Timestamp) -> bool {
+    seen.level.standing == Standing::NotObserved && now >= later(seen.since, rules::NOT_SEEN_FOR)
+}
+
+/// Workloads that nobody took up for a minute.
+fn unseen(target: &Deployment, now: Timestamp) -> impl Iterator<Item = Blocker> {
+    target
+        .levels
+        .values()
+        .filter(move |seen| is_unseen(seen, now))
+        .map(|seen| {
+            let (object, since) = (&seen.level.object, seen.since);
+            let text = format!(
+                "{object} was not taken up since {since}; perhaps no controller watches it (missing, stopped, or \
+                 another instance id)"
+            );
+            blocker("workload", text)
+        })
+}
+
 fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &str) -> Waiting {
     let next = target
         .gates
@@ -433,26 +310,18 @@ fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &s
             (Place::Step(step), GateState::Ahead) => Some(step),
             _ => None,
         });
-    let late = |level: &crate::progress::Progress| match next {
+    let late = |level: &Progress| match next {
         Some(step) => rules::gate_rollouts(target, step)
             .find(|(name, ..)| *name == level.object.name)
             .is_some_and(|(_, index, _)| rules::reached(level, index) == rules::Reached::No),
         None => level.standing != Standing::Done,
     };
-    let mut blockers: Vec<Blocker> = Vec::new();
-    for seen in target.levels.values().filter(|seen| late(&seen.level)) {
-        let unseen =
-            seen.level.standing == Standing::NotObserved && now >= later(seen.since, rules::NOT_SEEN_FOR);
-        let text = if unseen {
-            format!(
-                "{} was not taken up since {}; perhaps no controller watches it (missing, stopped, or another instance id)",
-                seen.level.object, seen.since
-            )
-        } else {
-            rules::describe(&seen.level)
-        };
-        blockers.push(blocker("workload", text));
-    }
+    let mut blockers: Vec<Blocker> = unseen(target, now).collect();
+    let others = target
+        .levels
+        .values()
+        .filter(|seen| !is_unseen(seen, now) && late(&seen.level));
+    blockers.extend(others.map(|seen| blocker("workload", rules::describe(&seen.level))));
     blockers.extend(paused_by_hand(target));
     blockers.extend(rules::own_pauses(target, run).map(|level| {
         let object = &level.object;
@@ -501,111 +370,4 @@ fn deadline(pipeline: &Pipeline, target: &Deployment, run: &Run, wait: &mut Wait
         Direction::Forward | Direction::Back => "fail",
     };
     wait.until_then = wait.until.map(|_| then.to_owned());
-}
-
-fn gate_action(
-    pipeline: &Pipeline,
-    target: &Deployment,
-    gate: &Gate,
-    at: &GateRef,
-    viewer: &Viewer,
-    yes: bool,
-) -> ActionView {
-    let (id, severity) = if yes {
-        ("approve", "firm")
-    } else {
-        ("reject", "destructive")
-    };
-    let label = if yes {
-        format!("Approve: {}", next_in_words(target, gate))
-    } else {
-        "Reject: end the pipeline and roll back".to_owned()
-    };
-    let denied = match gate_denial(viewer, gate) {
-        Some(denied) => Some(denied),
-        None => stopping_denial(pipeline),
-    };
-    ActionView {
-        id: id.to_owned(),
-        label,
-        method: "POST".to_owned(),
-        href: format!("/pipelines/{}/actions/{id}", pipeline.id),
-        gate: Some(at.to_string()),
-        expect: pipeline.gate_expect(at),
-        severity: severity.to_owned(),
-        fields: vec![comment_field()],
-        allowed: denied.is_none(),
-        denied,
-        cli: format!("aurora deploy {id} {} --gate {at}", pipeline.id),
-    }
-}
-
-fn comment_field() -> Field {
-    Field {
-        name: "comment".to_owned(),
-        required: false,
-        max: MAX_COMMENT,
-    }
-}
-
-fn gate_denial(viewer: &Viewer, gate: &Gate) -> Option<DeniedView> {
-    if !viewer.may_deploy {
-        return Some(scope_denial());
-    }
-    viewer.approver.basis(gate).err().map(|needs| DeniedView {
-        code: "role.missing".to_owned(),
-        needs,
-    })
-}
-
-fn scope_denial() -> DeniedView {
-    DeniedView {
-        code: "scope.missing".to_owned(),
-        needs: vec!["manage:deploy".to_owned()],
-    }
-}
-
-fn stopping_denial(pipeline: &Pipeline) -> Option<DeniedView> {
-    pipeline.stopping.as_ref().map(|_| DeniedView {
-        code: "pipeline.stopping".to_owned(),
-        needs: Vec::new(),
-    })
-}
-
-fn next_in_words(target: &Deployment, gate: &Gate) -> String {
-    let name = &target.name;
-    let Place::Step(step) = gate.place else {
-        return match gate.place {
-            Place::Before(_) => format!("start target `{name}`"),
-            _ => format!("target `{name}` is good"),
-        };
-    };
-    let steps = target.strategy.as_ref().map(|s| s.steps()).unwrap_or_default();
-    let weight = steps.iter().skip(step + 1).find_map(|next| match next {
-        Step::SetWeight(weight) => Some(*weight),
-        Step::Pause(_) => None,
-    });
-    format!("send {} % of `{name}` to the new version", weight.unwrap_or(100))
-}
-
-/// Ending the pipeline, as an action.
-pub(super) fn cancel_action(pipeline: &Pipeline, viewer: &Viewer) -> ActionView {
-    let denied = if viewer.may_deploy {
-        stopping_denial(pipeline)
-    } else {
-        Some(scope_denial())
-    };
-    ActionView {
-        id: "cancel".to_owned(),
-        label: "Cancel: end the pipeline and roll back what is running".to_owned(),
-        method: "POST".to_owned(),
-        href: format!("/pipelines/{}/actions/cancel", pipeline.id),
-        gate: None,
-        expect: None,
-        severity: "destructive".to_owned(),
-        fields: vec![comment_field()],
-        allowed: denied.is_none(),
-        denied,
-        cli: format!("aurora deploy cancel {}", pipeline.id),
-    }
 }

@@ -1,0 +1,115 @@
+//! Building the view and the summary of a pipeline from its state.
+
+use jiff::Timestamp;
+
+use super::target::{steps_behind, target_view};
+use super::{EvidenceView, PipelineView, StoppingView, Summary, TargetRow};
+use crate::pipeline::waiting::{ActionView, Viewer, cancel_action, waiting};
+use crate::pipeline::{Pipeline, StopReason};
+
+/// What one who looks sees of a pipeline now; the caller adds the last decisions from the timeline.
+pub fn view(pipeline: &Pipeline, viewer: &Viewer, now: Timestamp) -> PipelineView {
+    let state = pipeline.state();
+    let waits = waiting(pipeline, viewer, now);
+    let mut actions: Vec<ActionView> = waits
+        .iter()
+        .flat_map(|wait| wait.actions.iter())
+        .filter(|action| action.gate.is_some())
+        .cloned()
+        .collect();
+    if !pipeline.is_final() && pipeline.parked.is_none() {
+        actions.push(cancel_action(pipeline, viewer));
+    }
+    PipelineView {
+        id: pipeline.id,
+        version: pipeline.version,
+        now,
+        application: pipeline.application.clone(),
+        description: pipeline.description.clone(),
+        status: state.armory(),
+        state,
+        reason: pipeline.reason_code().map(str::to_owned),
+        rolled_back: pipeline.ended.and_then(|ended| ended.rolled_back),
+        actor: pipeline.actor.clone(),
+        source: pipeline.source.clone(),
+        source_control: pipeline.source_control.clone(),
+        context: pipeline.context.clone(),
+        started_at: pipeline.submitted_at,
+        ended_at: pipeline.ended.map(|ended| ended.at),
+        stopping: pipeline.stopping.as_ref().map(|stopping| StoppingView {
+            why: match stopping.why {
+                StopReason::Cancelled => "cancelled",
+                StopReason::Expired => "expired",
+                StopReason::Rejected => "rejected",
+            }
+            .to_owned(),
+            since: stopping.since,
+            actor: stopping.by.as_ref().map(|by| by.actor.clone()),
+            comment: stopping.by.as_ref().and_then(|by| by.comment.clone()),
+            gate: stopping.gate.as_ref().map(ToString::to_string),
+        }),
+        targets: pipeline
+            .targets
+            .values()
+            .map(|t| target_view(pipeline, t))
+            .collect(),
+        waiting: waits,
+        actions,
+        evidence: evidence_views(pipeline),
+        last_decisions: Vec::new(),
+        warnings: pipeline.warnings.clone(),
+    }
+}
+
+/// The row of a pipeline in lists.
+pub fn summary(pipeline: &Pipeline) -> Summary {
+    let state = pipeline.state();
+    let needs_approval = !state.is_final()
+        && pipeline
+            .targets
+            .values()
+            .any(|t| t.standing_gates().any(|(_, gate)| gate.wants_approval()));
+    Summary {
+        id: pipeline.id,
+        version: pipeline.version,
+        application: pipeline.application.clone(),
+        description: pipeline.description.chars().take(200).collect(),
+        status: state.armory(),
+        state,
+        reason: pipeline.reason_code().map(str::to_owned),
+        rolled_back: pipeline.ended.and_then(|ended| ended.rolled_back),
+        targets: pipeline
+            .targets
+            .values()
+            .map(|target| TargetRow {
+                name: target.name.clone(),
+                account: target.account.to_string(),
+                namespace: target.namespace.clone(),
+                status: pipeline.target_state(target).armory(),
+                step: steps_behind(target),
+                total: target.strategy.as_ref().map_or(0, |s| s.steps().len()),
+            })
+            .collect(),
+        actor: pipeline.actor.clone(),
+        source: pipeline.source.clone(),
+        started_at: pipeline.submitted_at,
+        changed_at: pipeline.changed_at,
+        ended_at: pipeline.ended.map(|ended| ended.at),
+        needs: if needs_approval { "approval" } else { "none" }.to_owned(),
+    }
+}
+
+/// What was captured of failures, in order of target.
+pub(crate) fn evidence_views(pipeline: &Pipeline) -> Vec<EvidenceView> {
+    pipeline
+        .targets
+        .values()
+        .flat_map(|target| {
+            target.evidence.iter().map(|evidence| EvidenceView {
+                target: target.name.clone(),
+                taken_at: target.failed_at.unwrap_or(pipeline.changed_at),
+                evidence: evidence.clone(),
+            })
+        })
+        .collect()
+}
