@@ -28,3 +28,8 @@ pub mod session;
 pub mod strategy;
 pub mod tasks;
 pub mod tenant;
+
+/// The README's examples, compiled and run with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeExample;

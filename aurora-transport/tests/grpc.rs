@@ -1,4 +1,5 @@
 //! Sessions and caller streams over real loopback TLS.
+#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 
 mod net;
 
@@ -33,7 +34,12 @@ mod transport {
         let tokens = InMemoryTokens::new();
         let listener = GrpcListener::new(tokens.clone(), SystemClock, LawBlobs);
         let routes = listener.routes().into_axum_router();
-        let net = Net::serving(tokens.clone(), Hub::new(SystemClock), routes);
+        let net = Net::serving(
+            tokens.clone(),
+            Hub::new(SystemClock),
+            routes,
+            CancellationToken::new(),
+        );
         let connector = GrpcConnector::new(&net.url(), Trust::pem(net.authority.pem())).unwrap();
         TransportUnderTest {
             connector: Arc::new(connector),
@@ -91,7 +97,7 @@ async fn one_agent_lives_through_three_token_lifetimes_and_a_change_of_the_ca() 
     let wire = FaultyConnector::new(GrpcConnector::new(&net.url(), trust).unwrap(), |_| Fault::None);
     let source = net
         .tokens
-        .source_for(machine(&["staging"]), Duration::from_secs(4));
+        .source_for(machine(&["staging"]), Duration::from_secs(2));
     let probe = ProbeExecutor::default();
     let agent = Agent::new(
         AgentName::new("staging").unwrap(),
@@ -113,7 +119,7 @@ async fn one_agent_lives_through_three_token_lifetimes_and_a_change_of_the_ca() 
     })
     .await
     .unwrap();
-    assert!(SystemClock.now().duration_since(started) >= jiff::SignedDuration::from_secs(8));
+    assert!(SystemClock.now().duration_since(started) >= jiff::SignedDuration::from_secs(4));
     assert_eq!(
         epoch(&mut health, 0).await,
         first,
@@ -215,7 +221,7 @@ async fn a_command_for_another_tenants_applied_set_is_denied() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_whose_hub_went_away_says_so_and_works_again_with_the_next_call() {
+async fn a_client_whose_hub_went_away_says_so() {
     let net = Net::start(|hub| hub.with_drain(Duration::ZERO, Duration::from_millis(100)));
     let router = client(&net);
     assert!(router.agents(&tenant()).await.unwrap().is_empty());

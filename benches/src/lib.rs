@@ -1,5 +1,8 @@
 //! What the measurements share: fixtures and the limits they are compared with.
 
+pub mod cpu;
+pub mod echo;
+
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;

@@ -55,7 +55,10 @@ pub(super) async fn serve(hub: Arc<Inner>, incoming: Incoming, drain: Cancellati
             return;
         }
     };
-    if let Some(old) = admitted.replaced {
+    if let Some(old) = admitted.replaced
+        && !old.is_draining()
+    {
+        // One that is being drained was asked to open this one, and may finish what it has in hand.
         old.end(CloseReason::Superseded, Duration::ZERO);
     }
     let session = admitted.session;

@@ -179,3 +179,35 @@ fn hello() -> aurora_core::session::Hello {
         now: jiff::Timestamp::UNIX_EPOCH,
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_token_ended_finishes_what_it_has_in_hand_beside_the_next_one() {
+    let bed = Bed::new();
+    let life = Duration::from_secs(60);
+    let mut link = open_for(&bed, life).await;
+    let updates = bed.hub.route(&key("staging"), Order::new(ping(1))).await.unwrap();
+    let request = loop {
+        match link.rx.recv().await {
+            Some(FromHub::Command { request, .. }) => break request,
+            Some(_) => {}
+            None => panic!("the command is sent"),
+        }
+    };
+    tokio::time::sleep(life / 2).await;
+    link.tx.send(FromAgent::Heartbeat(vec![request])).await.unwrap();
+    while !matches!(link.rx.recv().await, Some(FromHub::Drain { .. })) {}
+    let _next = open_for(&bed, life).await;
+    let update = aurora_core::command::Update::Finished(Outcome::Ok(Reply::Pong(vec![1])));
+    link.tx.send(FromAgent::Update { request, update }).await.unwrap();
+    assert_eq!(outcome(updates).await, Outcome::Ok(Reply::Pong(vec![1])));
+}
+
+async fn open_for(bed: &Bed, life: Duration) -> aurora_core::port::transport::AgentLink {
+    let mut principal = bed.machine(&["staging"]);
+    principal.expires_at = bed.clock.now().checked_add(life).unwrap();
+    let token = bed.tokens.issue(principal);
+    let mut link = bed.transport.connect(&token.secret).await.unwrap();
+    link.tx.send(FromAgent::Hello(hello())).await.unwrap();
+    assert!(matches!(link.rx.recv().await, Some(FromHub::Welcome(_))));
+    link
+}

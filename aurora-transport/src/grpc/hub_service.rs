@@ -41,6 +41,9 @@ const MAX_CALLS: usize = 4096;
 /// Bodies of one call have at most so many bytes.
 const MAX_CALL_BLOBS: usize = 2 * MAX_BLOB_BYTES;
 
+/// Bodies of all calls of a stream that are not placed yet have at most so many bytes.
+const MAX_STREAM_BLOBS: usize = 8 * MAX_BLOB_BYTES;
+
 /// Lets callers in other processes use a router of this one.
 #[derive(Clone)]
 pub struct RoutingService {
@@ -52,6 +55,7 @@ struct Inner {
     verifier: Arc<dyn TokenVerifier>,
     clock: Arc<dyn Clock>,
     tasks: Tasks,
+    stop: CancellationToken,
 }
 
 impl fmt::Debug for RoutingService {
@@ -71,6 +75,23 @@ impl RoutingService {
                 verifier: Arc::new(verifier),
                 clock: Arc::new(clock),
                 tasks: Tasks::new(),
+                stop: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// When `stop` is cancelled, new calls are refused and each stream ends with its last call.
+    ///
+    /// Without it streams last as long as their connections.
+    #[must_use]
+    pub fn with_stop(self, stop: CancellationToken) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                router: Arc::clone(&self.inner.router),
+                verifier: Arc::clone(&self.inner.verifier),
+                clock: Arc::clone(&self.inner.clock),
+                tasks: self.inner.tasks.clone(),
+                stop,
             }),
         }
     }
@@ -162,10 +183,14 @@ struct Arriving {
 
 impl Caller {
     async fn run(mut self, mut stream: Streaming<pb::CallerFrame>) {
+        let stop = self.inner.stop.clone();
         loop {
+            if stop.is_cancelled() && self.calls.is_empty() && self.blobs.is_empty() {
+                return;
+            }
             tokio::select! {
-                biased;
                 () = self.out.closed() => return,
+                () = stop.cancelled(), if !stop.is_cancelled() => {}
                 frame = stream.message() => match frame {
                     Ok(Some(frame)) => if self.take(frame).await.is_err() { return },
                     Ok(None) | Err(_) => return,
@@ -219,7 +244,8 @@ impl Caller {
     }
 
     fn blob(&mut self, call: u64, piece: pb::BlobPiece) -> Result<(), pb::Refused> {
-        if self.blobs.len() >= MAX_CALLS {
+        let waiting: usize = self.blobs.values().map(|arriving| arriving.bytes).sum();
+        if self.blobs.len() >= MAX_CALLS || waiting + piece.data.len() > MAX_STREAM_BLOBS {
             return Err(refused(
                 pb::Refusal::Exhausted,
                 "too many calls are being prepared",
@@ -246,6 +272,9 @@ impl Caller {
     }
 
     async fn place(&mut self, call: u64, route: pb::RouteCommand) -> Result<Updates, pb::Refused> {
+        if self.inner.stop.is_cancelled() {
+            return Err(refused(pb::Refusal::Unavailable, "the hub stops"));
+        }
         if self.inner.clock.now() >= self.principal.expires_at {
             return Err(refused(
                 pb::Refusal::Denied,

@@ -22,6 +22,7 @@ pub use self::trust::Trust;
 /// The generated code of the protocol.
 #[allow(
     clippy::all,
+    clippy::allow_attributes_without_reason,
     missing_docs,
     unnameable_types,
     unreachable_pub,

@@ -65,6 +65,8 @@ pub async fn serve(
     grace: Duration,
 ) -> Result<(), Stuck> {
     let tasks = Tasks::new();
+    let abort = CancellationToken::new();
+    let _whatever_happens = abort.clone().drop_guard();
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     let acceptor = TlsAcceptor::from(tls.config());
     loop {
@@ -86,12 +88,28 @@ pub async fn serve(
             acceptor: acceptor.clone(),
             handshakes: Arc::clone(&handshakes),
             routes: routes.clone(),
-            executor: OwnedTasks(tasks.clone()),
+            executor: OwnedTasks {
+                tasks: tasks.clone(),
+                abort: abort.clone(),
+            },
         };
-        tasks.spawn(|stop| async move { connection.serve(stream, peer, stop).await });
+        let abort = abort.clone();
+        tasks.spawn(|stop| async move {
+            tokio::select! {
+                biased;
+                () = abort.cancelled() => {}
+                () = connection.serve(stream, peer, stop) => {}
+            }
+        });
     }
     drop(listener);
-    tasks.drain(grace).await
+    let in_time = tasks.drain(grace).await;
+    if in_time.is_err() {
+        abort.cancel();
+        // What was aborted only has to be dropped.
+        let _ = tasks.drain(Duration::from_secs(1)).await;
+    }
+    in_time
 }
 
 struct Connection {
@@ -148,9 +166,12 @@ impl Connection {
     }
 }
 
-/// Runs a connection's own tasks where they have an owner.
+/// Runs a connection's own tasks where they have an owner and end with it.
 #[derive(Clone)]
-struct OwnedTasks(Tasks);
+struct OwnedTasks {
+    tasks: Tasks,
+    abort: CancellationToken,
+}
 
 impl<F> hyper::rt::Executor<F> for OwnedTasks
 where
@@ -158,8 +179,13 @@ where
     F::Output: Send,
 {
     fn execute(&self, future: F) {
-        self.0.spawn(|_stop| async move {
-            drop(future.await);
+        let abort = self.abort.clone();
+        self.tasks.spawn(|_stop| async move {
+            tokio::select! {
+                biased;
+                () = abort.cancelled() => {}
+                _done = future => {}
+            }
         });
     }
 }

@@ -1,8 +1,9 @@
 //! A hub on loopback TLS with certificates of the test's own.
 #![allow(
+    clippy::unwrap_used,
     dead_code,
     unreachable_pub,
-    reason = "each test binary includes this file and uses its own part of it"
+    reason = "each test binary includes this file and uses its own part of it; a test reports by panicking"
 )]
 
 use std::net::SocketAddr;
@@ -67,9 +68,10 @@ impl Net {
         let tokens = InMemoryTokens::new();
         let hub = options(Hub::new(SystemClock).with_verifier(tokens.clone()));
         let listener = GrpcListener::new(tokens.clone(), SystemClock, hub.clone());
-        let callers = RoutingService::new(hub.clone(), tokens.clone(), SystemClock);
+        let stop = CancellationToken::new();
+        let callers = RoutingService::new(hub.clone(), tokens.clone(), SystemClock).with_stop(stop.clone());
         let routes = callers.add_to(listener.routes()).into_axum_router();
-        let net = Self::serving(tokens, hub, routes);
+        let net = Self::serving(tokens, hub, routes, stop);
         let (hub, stop) = (net.hub.clone(), net.stop.clone());
         net.tasks.spawn(|_| async move {
             let _ = hub.run(listener, stop).await;
@@ -77,13 +79,13 @@ impl Net {
         net
     }
 
-    pub fn serving(tokens: InMemoryTokens, hub: Hub, routes: axum::Router) -> Self {
+    pub fn serving(tokens: InMemoryTokens, hub: Hub, routes: axum::Router, stop: CancellationToken) -> Self {
         let authority = Authority::new("first");
         let (cert, key) = authority.server();
         let tls = ServerTls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap();
         let socket = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
-        let (tasks, stop) = (Tasks::new(), CancellationToken::new());
+        let tasks = Tasks::new();
         let (serving, stopped) = (tls.clone(), stop.clone());
         tasks.spawn(|_| async move {
             let _ = serve(socket, serving, routes, stopped, Duration::from_secs(5)).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aurora_core::tasks::{Stuck, Tasks};
+use aurora_transport::grpc::{PeerAddress, listen};
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,6 +32,16 @@ const MAX_CONNECTIONS: usize = 4096;
 /// So many requests of one HTTP/2 connection are served at once.
 const MAX_STREAMS: u32 = 256;
 
+/// The head of a request has at most so many bytes.
+const MAX_HEAD: u32 = 32 * 1024;
+
+/// So many bytes of one request may be under way before they are read, and of all requests of a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// HTTP/2 pings go out this often, and a peer that does not answer within half of it is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
 /// After a failed accept, such as too many open files, the next one waits this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,8 +59,7 @@ impl HttpServer {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
-        let listener = TcpListener::bind(address)
-            .await
+        let listener = listen(address)
             .with_context(|| format!("{address} cannot be bound; is something else listening there?"))?;
         let address = listener.local_addr().context("the bound address is not known")?;
         Ok(Self {
@@ -136,6 +146,7 @@ where
 {
     let service = router.map_request(move |mut request: Request<_>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(PeerAddress(peer));
         request
     });
     let mut builder = Builder::new(TokioExecutor::new());
@@ -144,8 +155,11 @@ where
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .keep_alive_interval(Some(Duration::from_secs(30)))
-        .keep_alive_timeout(Duration::from_secs(20));
+        .max_header_list_size(MAX_HEAD)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .keep_alive_timeout(KEEP_ALIVE / 2);
     let connection =
         builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);

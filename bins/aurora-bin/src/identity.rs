@@ -10,6 +10,7 @@ use aurora_auth::verify::{HttpKeys, JwtVerifier, VerifyPolicy};
 use aurora_core::port::http::{HttpAnswer, HttpCall, HttpCaller, HttpError};
 use aurora_core::port::token::{Token, TokenError, TokenSource};
 use aurora_core::secret::Secret;
+use aurora_transport::grpc::Trust;
 use aurora_transport::http::{EgressRules, ReqwestCaller, Roots};
 use jiff::Timestamp;
 
@@ -22,6 +23,14 @@ const REMEMBERED_TOKENS: usize = 10_000;
 
 /// The audience of all access tokens, unless configured otherwise.
 pub const AUDIENCE: &str = "aurora";
+
+/// Where systems keep the authorities that they trust, in one file.
+const SYSTEM_BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+];
 
 /// Which issuer is trusted, and how it is reached.
 pub const ISSUER_SETTINGS: [Setting; 3] = [
@@ -115,6 +124,19 @@ impl IssuerConfig {
             ReqwestCaller::new(rules.clone(), roots).context("calls to the issuer cannot be made")
         });
         Ok(Arc::new(Caller(rebuilt?)))
+    }
+
+    /// Which authorities connections to a hub trust: those of the file, or the system's bundle.
+    pub fn trust(&self) -> Trust {
+        match &self.ca_file {
+            Some(path) => Trust::file(path),
+            None => Trust::provided(|| {
+                SYSTEM_BUNDLES
+                    .iter()
+                    .find_map(|path| std::fs::read(path).ok())
+                    .ok_or_else(|| "this machine has no bundle of certificate authorities; set caFile".into())
+            }),
+        }
     }
 
     /// What verifies the issuer's tokens; its keys are kept fresh for as long as the process runs.

@@ -1,1 +1,54 @@
-fn main() {}
+//! The agent hub as a process of its own.
+
+mod config;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use aurora_bin::http_server::HttpServer;
+use aurora_bin::process::{self, Process};
+use aurora_core::hub::Hub;
+use aurora_core::port::clock::{Clock as _, SystemClock};
+use aurora_transport::grpc::{GrpcListener, RoutingService};
+use tokio_util::sync::CancellationToken;
+
+use self::config::HubConfig;
+
+fn main() -> ExitCode {
+    process::main(&config::SPEC, HubConfig::read, serve)
+}
+
+async fn serve(config: HubConfig, process: Process) -> Result<()> {
+    let clock = SystemClock;
+    let verifier = config.issuer.verifier(&process)?;
+    let tls = config.tls.server_config(clock.now())?;
+    let hub = Hub::new(clock)
+        .with_verifier(Arc::clone(&verifier))
+        .with_drain(config.drain_spread, process.grace);
+    let sessions = GrpcListener::new(Arc::clone(&verifier), clock, hub.clone());
+    let callers = RoutingService::new(hub.clone(), verifier, clock).with_stop(process.stop.clone());
+
+    let for_agents = HttpServer::bind(config.agents, tls.clone()).await?;
+    let for_callers = HttpServer::bind(config.callers, tls).await?;
+    process.announce("agents", &for_agents.url())?;
+    process.announce("callers", &for_callers.url())?;
+    process.health.ready();
+
+    // Connections close only after the hub has said goodbye on them and its commands have ended.
+    let close = CancellationToken::new();
+    let agent_routes = sessions.routes().into_axum_router();
+    let caller_routes = callers.routes().into_axum_router();
+    let routing = async {
+        let ended = hub.run(sessions, process.stop.clone()).await;
+        close.cancel();
+        ended
+    };
+    let (routed, agents, callers) = tokio::join!(
+        routing,
+        for_agents.serve(agent_routes, close.clone(), process.grace),
+        for_callers.serve(caller_routes, close.clone(), process.grace),
+    );
+    routed.and(agents).and(callers)?;
+    Ok(())
+}

@@ -110,6 +110,8 @@ pub(super) fn steps_behind(target: &Deployment) -> usize {
         .keys()
         .map(|name| match target.rollout(name) {
             None => 0,
+            // Its steps and weights are still those of the plan before.
+            Some(seen) if !is_ours(&seen.level.standing) => 0,
             Some(seen) if seen.level.standing == Standing::Done => total,
             Some(seen) => {
                 let own = seen.level.step.map_or(0, |step| step.index);
@@ -201,23 +203,42 @@ fn gate_view(pipeline: &Pipeline, target: &Deployment, gate: &Gate) -> GateView 
     }
 }
 
+/// Whether what a workload says is about the plan that is being brought in.
+const fn is_ours(standing: &Standing) -> bool {
+    !matches!(
+        standing,
+        Standing::ChangedElsewhere { .. } | Standing::Invalid | Standing::Missing | Standing::NotObserved
+    )
+}
+
+/// While the plan is being applied, what is not as declared has not had its turn yet.
+fn standing_shown(target: &Deployment, standing: &Standing) -> Standing {
+    let applying = target.run().is_some_and(|run| run.stage == Stage::Applying);
+    match standing {
+        Standing::ChangedElsewhere { .. } | Standing::Missing if applying => Standing::NotObserved,
+        standing => standing.clone(),
+    }
+}
+
 fn rollout_views(target: &Deployment) -> Vec<RolloutView> {
     target
         .levels
         .values()
         .map(|seen| {
             let level = &seen.level;
+            let weight = level.weight.filter(|_| is_ours(&level.standing));
+            let step = level.step.filter(|_| is_ours(&level.standing));
             RolloutView {
                 object: level.object.clone(),
                 revision: level.revision.clone(),
                 stable: level.stable.clone(),
-                standing: level.standing.clone(),
+                standing: standing_shown(target, &level.standing),
                 since: seen.since,
-                step_index: level.step.map(|step| step.index),
-                step_total: level.step.map(|step| step.total),
-                weight_wanted: level.weight.map(|weight| weight.wanted),
-                weight_real: level.weight.map(|weight| weight.real),
-                weight_source: level.weight.map(|weight| weight.source),
+                step_index: step.map(|step| step.index),
+                step_total: step.map(|step| step.total),
+                weight_wanted: weight.map(|weight| weight.wanted),
+                weight_real: weight.map(|weight| weight.real),
+                weight_source: weight.map(|weight| weight.source),
                 pods: level.pods,
                 message: level.message.clone(),
                 failing: level.failing.clone(),

@@ -189,8 +189,10 @@ pub async fn dropping_the_updates_cancels_the_command(under_test: &RouterUnderTe
     probe.hold();
     let updates = send(under_test, act(1, LONG)).await;
     probe.until(|seen| seen.running == 1).await;
+    let started = tokio::time::Instant::now();
     drop(updates);
     probe.until(|seen| seen.running == 0).await;
+    assert!(started.elapsed() < LONG / 2, "a cancel is not the deadline");
     assert_eq!(probe.seen().dropped, 1);
     probe.release();
     let again = outcome(send(under_test, act(1, LONG)).await).await;
@@ -205,7 +207,9 @@ pub async fn dropping_the_updates_cancels_the_command(under_test: &RouterUnderTe
 pub async fn a_command_ends_at_its_deadline(under_test: &RouterUnderTest, probe: &ProbeExecutor) {
     probe.hold();
     let updates = send(under_test, act(1, Duration::from_millis(300))).await;
+    let started = tokio::time::Instant::now();
     assert_eq!(outcome(updates).await, Outcome::DeadlineExceeded);
+    assert!(started.elapsed() < LONG / 10, "the deadline was 300 ms");
     probe.until(|seen| seen.running == 0).await;
     assert_eq!(probe.seen().mutations, 0, "what ran out of time does not go on");
 }

@@ -23,7 +23,10 @@ pub(super) use self::session::{
 /// A field of a message is not acceptable.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the field `{field}` {problem}")]
-#[expect(unreachable_pub, reason = "the generated types whose conversions give it are public in name")]
+#[expect(
+    unnameable_types,
+    reason = "the generated types whose conversions give it are public in name alone"
+)]
 pub struct BadField {
     /// Its name.
     pub(super) field: &'static str,

@@ -1,5 +1,6 @@
 //! `aurora up`: everything in one process, with its state in a directory.
 
+mod health;
 mod services;
 mod state;
 
@@ -11,6 +12,7 @@ use aurora_core::tasks::Tasks;
 use aurora_k8s::execute::AgentPolicy;
 use tokio_util::sync::CancellationToken;
 
+use health::HealthServer;
 pub(crate) use services::Services;
 
 use crate::cli::{Output, UpArgs};
@@ -81,6 +83,7 @@ pub(crate) async fn run(args: &UpArgs, output: Output, stop: CancellationToken) 
         return Ok(Exit::WrongConfiguration);
     }
     let known: Vec<AgentName> = simulated.iter().chain(&real).chain(&more).cloned().collect();
+    let health = HealthServer::start(args.health_listen).await?;
     let services = Services::start(&directory, args.listen, &known).await?;
     let context_file = match &args.context_out {
         Some(path) => path.clone(),
@@ -104,12 +107,15 @@ pub(crate) async fn run(args: &UpArgs, output: Output, stop: CancellationToken) 
         )?);
     }
     announce(&services, &fleet, output, &context_file)?;
+    health.ready();
     stop.cancelled().await;
+    health.draining();
     if output == Output::Text {
         print::note("stopping: finishing what is in hand");
     }
     fleet.stop().await?;
     services.stop().await?;
+    health.stop().await?;
     Ok(Exit::Succeeded)
 }
 

@@ -66,7 +66,8 @@ impl Services {
         let hub = Hub::new(clock).with_verifier(Arc::clone(&verifier));
         let listener = GrpcListener::new(Arc::clone(&verifier), clock, hub.clone());
         let sessions = listener.routes().into_axum_router();
-        let control = ControlPlane::new(pipelines, hub.clone(), ArgoRenderer, clock);
+        // The state directory's lock keeps a second process out, so the same name may take its leases over at once.
+        let control = ControlPlane::new(pipelines, hub.clone(), ArgoRenderer, clock).with_holder("up");
         let tasks = Tasks::new();
         let rest = Api::new(control.clone(), verifier, clock).with_stop(tasks.stop_token());
         tasks.spawn(|stop| async move {

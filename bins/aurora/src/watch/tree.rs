@@ -126,6 +126,7 @@ pub(crate) fn target_words(target: &TargetView) -> String {
         (State::RollingBack, phase) => format!("rolling back, {phase}"),
         (State::Succeeded, _) => "succeeded".to_owned(),
         (State::NotStarted, _) => "not started".to_owned(),
+        (_, "moving") if target.first_deployment => "moving".to_owned(),
         (_, "moving") => format!("step {} of {}", target.step, target.total),
         (_, phase) => phase.to_owned(),
     }
