@@ -1,4 +1,5 @@
 //! Every application of the corpus, rendered and deployed in two revisions on the simulated cluster.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "executor/cluster.rs"]
 #[expect(dead_code, reason = "each test binary needs a part of it")]

@@ -1,4 +1,5 @@
 //! Plans on the simulated cluster: races, foreign hands, autoscalers, rolling back, pruning, policies.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "executor/cluster.rs"]
 #[expect(dead_code, reason = "each test binary needs a part of it")]

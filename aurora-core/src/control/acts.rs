@@ -2,11 +2,11 @@
 
 use super::act_key::ActKey;
 use super::feed::Cursor;
-use super::{ControlError, ControlPlane, Door, actor, journal};
+use super::{ControlError, ControlPlane, Door, actor, audit, journal};
 use crate::authz::{Deploy, Grant};
 use crate::id::PipelineId;
-use crate::pipeline::{Approver, GateRef, Input, Person};
-use crate::port::store::{Scope, StoreError};
+use crate::pipeline::{Approver, GateRef, Input, Person, Refused};
+use crate::port::store::{Batch, Scope, StoreError};
 
 /// How often a decision is decided anew because the pipeline changed meanwhile.
 const ATTEMPTS: usize = 20;
@@ -114,7 +114,13 @@ impl ControlPlane {
             let pipeline = journal::load(store, &scope, id)
                 .await?
                 .ok_or_else(|| not_found(id))?;
-            let events = crate::pipeline::decide(&pipeline, input.clone(), self.inner.clock.now())?;
+            let events = match crate::pipeline::decide(&pipeline, input.clone(), self.inner.clock.now()) {
+                Ok(events) => events,
+                Err(refused) => {
+                    self.note_denied(&scope, id, &input, &refused).await?;
+                    return Err(refused.into());
+                }
+            };
             let (mut batch, _) = journal::batch(&scope, None, &pipeline, &events);
             if let Some(key) = &key {
                 key.remember(&mut batch, id, pipeline.version + 1);
@@ -133,6 +139,37 @@ impl ControlPlane {
             }
         }
         Err(ControlError::Contended { id: id.to_string() })
+    }
+
+    /// Who tried what they may not is on record too.
+    async fn note_denied(
+        &self,
+        scope: &Scope,
+        id: PipelineId,
+        input: &Input,
+        refused: &Refused,
+    ) -> Result<(), ControlError> {
+        let (person, action) = match input {
+            Input::Approve { person, .. } => (person, "approve"),
+            Input::Cancel { person } => (person, "cancel"),
+            Input::Reject { person, .. } => (person, "reject"),
+            Input::Heard(_) | Input::Tick => return Ok(()),
+        };
+        if !matches!(refused, Refused::Denied { .. }) {
+            return Ok(());
+        }
+        let (now, unique) = (self.inner.clock.now(), self.inner.entropy.next_u64());
+        let mut batch = Batch::new(scope.clone());
+        batch.puts.extend(audit::denied(
+            id,
+            person,
+            action,
+            refused.to_string(),
+            now,
+            unique,
+        ));
+        self.inner.store.commit(batch).await?;
+        Ok(())
     }
 }
 

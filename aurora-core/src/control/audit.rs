@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::id::PipelineId;
-use crate::pipeline::{Event, timeline_entry};
+use crate::pipeline::{Event, Person, timeline_entry};
 use crate::port::store::RecordKey;
 use crate::principal::Actor;
 
@@ -20,7 +20,9 @@ struct Line<'a> {
     actor: &'a Actor,
     action: String,
     object: String,
-    version: u64,
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     comment: Option<&'a str>,
     text: String,
@@ -36,11 +38,38 @@ pub(super) fn line(pipeline: PipelineId, version: u64, event: &Event) -> Option<
         actor: &by.actor,
         action: entry.kind,
         object: format!("pipeline/{pipeline}"),
-        version,
+        result: "done",
+        version: Some(version),
         comment: by.comment.as_deref(),
         text: entry.text,
     };
-    let id = format!("{:020}/{pipeline}/{version}", event.at.as_microsecond().max(0));
-    let value = serde_json::to_vec(&line).ok()?;
-    Some((RecordKey::new(KIND, id), value.into()))
+    record(event.at, &format!("{pipeline}/{version}"), &line)
+}
+
+/// The audit line of somebody who was not let; `unique` keeps two of one moment apart.
+pub(super) fn denied(
+    pipeline: PipelineId,
+    person: &Person,
+    action: &str,
+    why: String,
+    at: Timestamp,
+    unique: u64,
+) -> Option<(RecordKey, Bytes)> {
+    let line = Line {
+        v: 1,
+        at,
+        actor: &person.actor,
+        action: action.to_owned(),
+        object: format!("pipeline/{pipeline}"),
+        result: "denied",
+        version: None,
+        comment: person.comment.as_deref(),
+        text: why,
+    };
+    record(at, &format!("{pipeline}/denied-{unique:016x}"), &line)
+}
+
+fn record(at: Timestamp, rest: &str, line: &Line<'_>) -> Option<(RecordKey, Bytes)> {
+    let id = format!("{:020}/{rest}", at.as_microsecond().max(0));
+    Some((RecordKey::new(KIND, id), serde_json::to_vec(line).ok()?.into()))
 }

@@ -15,7 +15,7 @@ use super::{Inner, journal};
 use crate::error::ErrorChain;
 use crate::id::PipelineId;
 use crate::manifest::ObjectRef;
-use crate::pipeline::{Effect, Heard, Input, Pipeline, decide, next_wake, outstanding};
+use crate::pipeline::{Effect, EffectKind, Heard, Input, Pipeline, decide, next_wake, outstanding};
 use crate::port::store::{Batch, Lease, Scope, StoreError};
 use crate::progress::Progress;
 use crate::tasks::Tasks;
@@ -36,7 +36,9 @@ const OFFER_AGAIN: Duration = Duration::from_millis(500);
 /// Why a driver ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum DriveEnd {
-    /// Nothing is left to do, or somebody else does it.
+    /// Another replica holds the lease.
+    Held,
+    /// Nothing is left to do, or it is to be begun again.
     Left,
     /// The pipeline cannot be read.
     Parked,
@@ -106,7 +108,7 @@ impl Driver {
             Ok(lease) => lease,
             Err(StoreError::Held { holder, .. }) => {
                 tracing::debug!(holder, "another replica drives this pipeline");
-                return DriveEnd::Left;
+                return DriveEnd::Held;
             }
             Err(error) => {
                 tracing::warn!(error = %ErrorChain(&error), "the lease cannot be taken");
@@ -319,6 +321,15 @@ impl Driver {
         }
     }
 
+    /// The fence of a command: that of the event that asked for it, so that sent again it is the same.
+    fn fence_of(&self, effect: &Effect) -> u64 {
+        let asked = match &effect.kind {
+            EffectKind::Command { asked, .. } => self.pipeline.fence_at(*asked),
+            EffectKind::AwaitAgent | EffectKind::Begin | EffectKind::Observe { .. } => None,
+        };
+        asked.unwrap_or(self.lease.fence)
+    }
+
     /// Starts what is outstanding and does not run, stops what runs and is not outstanding.
     fn reconcile(&mut self) {
         let effects: BTreeMap<String, Effect> = outstanding(&self.pipeline)
@@ -343,7 +354,7 @@ impl Driver {
                 inner: Arc::clone(&self.inner),
                 tenant: self.tenant.clone(),
                 scope: self.scope.clone(),
-                fence: self.lease.fence,
+                fence: self.fence_of(&effect),
                 pipeline: self.pipeline.id,
                 application: self.pipeline.application.clone(),
                 account: target.account.clone(),

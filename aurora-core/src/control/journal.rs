@@ -116,6 +116,12 @@ pub(super) fn batch(
     before: &Pipeline,
     events: &[Event],
 ) -> (Batch, Pipeline) {
+    let fence = lease.map(|lease| lease.fence);
+    let events: Vec<Event> = events
+        .iter()
+        .cloned()
+        .map(|event| Event { fence, ..event })
+        .collect();
     let mut batch = Batch::new(scope.clone());
     batch.lease = lease.cloned();
     batch.appends.push(Append {
@@ -124,7 +130,7 @@ pub(super) fn batch(
         events: events.iter().map(|event| Bytes::from(encode(event))).collect(),
     });
     let mut after = before.clone();
-    for event in events {
+    for event in &events {
         after = evolve(after, event);
         batch.puts.extend(audit::line(after.id, after.version, event));
         if let What::TargetEnded {

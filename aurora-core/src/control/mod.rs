@@ -41,6 +41,57 @@ pub use submit::{Submission, SubmitError, Submitted};
 ///
 /// Clones share everything. Any number of control planes may work over one store: each pipeline is
 /// driven by the one that holds its lease, and every one of them answers.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use aurora_core::account::{AgentKey, AgentName};
+/// # use aurora_core::deploy_file::{Files, manifests, parse};
+/// # use aurora_core::port::clock::SystemClock;
+/// # use aurora_core::port::executor::memory::InMemoryCluster;
+/// # use aurora_core::port::renderer::InMemoryRenderer;
+/// # use aurora_core::port::router::InMemoryRouter;
+/// # use aurora_core::port::store::memory::InMemoryStore;
+/// # use aurora_core::principal::{Channel, Principal, PrincipalKind};
+/// # use aurora_core::tasks::Tasks;
+/// # use aurora_core::tenant::Tenant;
+/// use aurora_core::control::{ControlPlane, Door, Submission};
+/// use aurora_core::pipeline::State;
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// # let tenant = Tenant::new("acme", "main")?;
+/// # let router = InMemoryRouter::new(SystemClock);
+/// # let agent = AgentKey::new(tenant.clone(), AgentName::new("staging")?);
+/// # router.connect(agent, InMemoryCluster::default());
+/// # let principal = Arc::new(Principal {
+/// #     kind: PrincipalKind::User, id: "ada".into(), display: "Ada".into(), tenant: Some(tenant),
+/// #     scopes: ["manage:deploy".to_owned()].into(), roles: Default::default(),
+/// #     agents: Default::default(), expires_at: jiff::Timestamp::MAX,
+/// # });
+/// # let text = r#"
+/// # version: v1
+/// # kind: kubernetes
+/// # application: shop
+/// # targets: {staging: {account: staging, namespace: shop, strategy: canary}}
+/// # strategies: {canary: {canary: {steps: [{setWeight: {weight: 50}}]}}}
+/// # manifests:
+/// #   - inline: |
+/// #       {apiVersion: apps/v1, kind: Deployment, metadata: {name: shop}, spec: {template: {}}}
+/// # "#;
+/// # let file = parse(text, "deploy.yml").map_err(|problems| format!("{problems:?}"))?.deploy;
+/// # let manifests = manifests(&file, &Files::default(), "deploy.yml").map_err(|p| format!("{p:?}"))?;
+/// let store = Arc::new(InMemoryStore::new(Arc::new(SystemClock)));
+/// let plane = ControlPlane::new(store, router, InMemoryRenderer, SystemClock);
+/// let (runner, tasks) = (plane.clone(), Tasks::new());
+/// tasks.spawn(|stop| async move { drop(runner.run(stop).await) });
+///
+/// let door = Door::new(Channel::Cli);
+/// let submitted = plane.submit(&principal.authorize()?, &door, Submission::new(file, manifests)).await?;
+/// let reader = principal.authorize()?;
+/// while plane.view(&reader, submitted.pipeline).await?.body.state != State::Succeeded {
+///     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ControlPlane {
     inner: Arc<Inner>,

@@ -12,7 +12,7 @@ use crate::id::PipelineId;
 use crate::pipeline::{
     EvidenceView, Pipeline, PipelineView, TimelineEntry, decode, evidence_views, timeline_entry, view,
 };
-use crate::port::store::Scope;
+use crate::port::store::{Scope, StoredEvent};
 
 /// How often a document is read again because the tenant's feed moved meanwhile.
 const ATTEMPTS: usize = 3;
@@ -73,9 +73,9 @@ impl ControlPlane {
         grant: &Grant<ReadPipelines>,
         id: PipelineId,
     ) -> Result<Document<PipelineView>, ControlError> {
-        let (as_of, pipeline) = self.read(grant, id).await?;
+        let (as_of, pipeline, events) = self.read(grant, id).await?;
         let mut body = view(&pipeline, &viewer(grant.principal()), as_of.at);
-        body.last_decisions = self.last_decisions(grant, &pipeline).await?;
+        body.last_decisions = last_decisions(id, &events);
         Ok(Document { as_of, body })
     }
 
@@ -91,7 +91,7 @@ impl ControlPlane {
         grant: &Grant<ReadPipelines>,
         id: PipelineId,
     ) -> Result<Document<Pipeline>, ControlError> {
-        let (as_of, body) = self.read(grant, id).await?;
+        let (as_of, body, _) = self.read(grant, id).await?;
         Ok(Document { as_of, body })
     }
 
@@ -144,7 +144,7 @@ impl ControlPlane {
         grant: &Grant<ReadPipelines>,
         id: PipelineId,
     ) -> Result<Vec<EvidenceView>, ControlError> {
-        let (_, pipeline) = self.read(grant, id).await?;
+        let (_, pipeline, _) = self.read(grant, id).await?;
         Ok(evidence_views(&pipeline))
     }
 
@@ -160,7 +160,7 @@ impl ControlPlane {
         grant: &Grant<ReadPipelines>,
         id: PipelineId,
     ) -> Result<StoredConfig, ControlError> {
-        let (_, pipeline) = self.read(grant, id).await?;
+        let (_, pipeline, _) = self.read(grant, id).await?;
         let scope = Scope::from(grant.tenant());
         let body = self.inner.store.get_blob(&scope, &pipeline.file).await?;
         let body = body.ok_or_else(|| ControlError::NotFound {
@@ -174,46 +174,35 @@ impl ControlPlane {
         &self,
         grant: &Grant<ReadPipelines>,
         id: PipelineId,
-    ) -> Result<(AsOf, Pipeline), ControlError> {
+    ) -> Result<(AsOf, Pipeline, Vec<StoredEvent>), ControlError> {
         let scope = Scope::from(grant.tenant());
         let store = self.inner.store.as_ref();
         let mut attempt = 0;
         loop {
             attempt += 1;
             let before = store.feed_head(&scope).await?;
-            let pipeline = journal::load(store, &scope, id)
-                .await?
-                .ok_or_else(|| not_found(id))?;
+            let events = journal::events(store, &scope, id, 0).await?;
+            if events.is_empty() {
+                return Err(not_found(id));
+            }
             if attempt == ATTEMPTS || store.feed_head(&scope).await? == before {
                 let as_of = AsOf {
                     cursor: Cursor::at(before),
                     at: self.inner.clock.now(),
                 };
-                return Ok((as_of, pipeline));
+                let pipeline = Pipeline::new(id).fold(events.iter().map(|event| event.value.as_ref()));
+                return Ok((as_of, pipeline, events));
             }
         }
     }
+}
 
-    async fn last_decisions(
-        &self,
-        grant: &Grant<ReadPipelines>,
-        pipeline: &Pipeline,
-    ) -> Result<Vec<TimelineEntry>, ControlError> {
-        let scope = Scope::from(grant.tenant());
-        let events = journal::events(self.inner.store.as_ref(), &scope, pipeline.id, 0).await?;
-        let entries = events
-            .iter()
-            .rev()
-            .filter_map(|event| {
-                Some(timeline_entry(
-                    pipeline.id,
-                    event.version,
-                    &decode(&event.value).ok()?,
-                ))
-            })
-            .filter(|entry| entry.phase == "recorded")
-            .take(LAST_DECISIONS)
-            .collect();
-        Ok(entries)
-    }
+fn last_decisions(id: PipelineId, events: &[StoredEvent]) -> Vec<TimelineEntry> {
+    events
+        .iter()
+        .rev()
+        .filter_map(|event| Some(timeline_entry(id, event.version, &decode(&event.value).ok()?)))
+        .filter(|entry| entry.phase == "recorded")
+        .take(LAST_DECISIONS)
+        .collect()
 }

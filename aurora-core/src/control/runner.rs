@@ -51,7 +51,7 @@ impl ControlPlane {
             tasks: tasks.clone(),
             ended,
             driven: BTreeSet::new(),
-            parked: BTreeMap::new(),
+            rest: BTreeMap::new(),
         };
         let mut written = self.inner.store.written();
         let mut look = Instant::now();
@@ -89,9 +89,12 @@ struct Runner {
     tasks: Tasks,
     ended: mpsc::Sender<(Key, DriveEnd)>,
     driven: BTreeSet<Key>,
-    /// Pipelines that this program cannot read, until they are older than this.
-    parked: BTreeMap<Key, Instant>,
+    /// Pipelines that are left alone until then.
+    rest: BTreeMap<Key, Instant>,
 }
+
+/// How soon a pipeline that another replica drives is tried for: its lease may be given up at any time.
+const HELD_FOR: Duration = Duration::from_secs(3);
 
 /// How long a pipeline that cannot be read is left alone; somebody may have upgraded a replica and back.
 const PARKED_FOR: Duration = Duration::from_secs(600);
@@ -106,7 +109,7 @@ impl Runner {
             }
         };
         let now = Instant::now();
-        self.parked.retain(|_, until| *until > now);
+        self.rest.retain(|_, until| *until > now);
         for timer in due {
             let (Scope::Tenant(tenant), Some(id)) = (timer.scope, journal::id_of(&timer.name)) else {
                 continue;
@@ -119,7 +122,7 @@ impl Runner {
                 );
                 break;
             }
-            if !self.parked.contains_key(&key) && self.driven.insert(key.clone()) {
+            if !self.rest.contains_key(&key) && self.driven.insert(key.clone()) {
                 self.start(key);
             }
         }
@@ -138,8 +141,11 @@ impl Runner {
 
     fn ended(&mut self, key: Key, end: DriveEnd) {
         self.driven.remove(&key);
-        if end == DriveEnd::Parked {
-            self.parked.insert(key, Instant::now() + PARKED_FOR);
-        }
+        let rest = match end {
+            DriveEnd::Held => HELD_FOR,
+            DriveEnd::Left => return,
+            DriveEnd::Parked => PARKED_FOR,
+        };
+        self.rest.insert(key, Instant::now() + rest);
     }
 }

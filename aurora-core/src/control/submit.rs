@@ -323,6 +323,7 @@ impl ControlPlane {
         let mut events = vec![Event {
             at: now,
             by: Some(Deed { actor, comment: None }),
+            fence: None,
             what: what.clone(),
         }];
         let empty = Pipeline::new(id);

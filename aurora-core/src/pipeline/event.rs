@@ -29,6 +29,11 @@ pub struct Event {
     pub at: Timestamp,
     /// Who did it and why they said they did; absent for what was seen or follows by itself.
     pub by: Option<Deed>,
+    /// The fence of the lease under which it was stored; absent for what a person's request stored.
+    ///
+    /// A command carries the fence of the event that asked for it, so that whoever sends it again, also
+    /// under a later lease, sends the very same command.
+    pub fence: Option<u64>,
     /// What happened.
     pub what: What,
 }

@@ -29,6 +29,11 @@ pub(super) fn evolve_in_place(pipeline: &mut Pipeline, event: &Event) {
         Ok(()) => {
             pipeline.version = version;
             pipeline.changed_at = event.at;
+            if let Some(fence) = event.fence
+                && pipeline.fence_at(version) != Some(fence)
+            {
+                pipeline.fences.insert(version, fence);
+            }
         }
         Err(message) => pipeline.parked = Some(Parked { version, message }),
     }

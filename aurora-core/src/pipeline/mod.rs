@@ -2,6 +2,18 @@
 //!
 //! [`decide`] says what happened, [`evolve`] folds it into the state, [`outstanding`] reads off what is
 //! still to do, [`next_wake`] when to look again. Nothing here waits, reads a clock or performs an effect.
+//!
+//! What the rules leave open is decided here:
+//! - One target that fails does not stop the others: those that are under way go on to their own end, those
+//!   that depend on it never start, and the pipeline fails once nothing runs.
+//! - A target at a gate after its deployment has not succeeded yet: a refused or expired gate there takes it
+//!   back like any other.
+//! - Pruning that fails for good fails the target: what left the plan would otherwise stay unseen.
+//! - Somebody's promote in the cluster counts: the gate is passed, the timeline says by whom it was not opened.
+//!   Somebody's abort is a failure. Somebody's change is undone, at most every 30 s.
+//! - A Rollout that a user wrote has pauses which the file does not know: a person ends them in the cluster,
+//!   and no timeout counts meanwhile.
+//! - A target whose agent never took its plan in hand is ended without going back: nothing of it was sent.
 
 mod decide;
 mod deployment;
@@ -84,6 +96,8 @@ pub struct Pipeline {
     pub ended: Option<Ended>,
     /// Why it cannot be read any further.
     pub parked: Option<Parked>,
+    /// From which version on events were stored under which lease.
+    pub fences: BTreeMap<u64, u64>,
 }
 
 /// Why a pipeline is being ended before its work is done.
@@ -151,7 +165,13 @@ impl Pipeline {
             stopping: None,
             ended: None,
             parked: None,
+            fences: BTreeMap::new(),
         }
+    }
+
+    /// The fence of the lease under which the event of this version was stored; `None` before the first.
+    pub fn fence_at(&self, version: u64) -> Option<u64> {
+        self.fences.range(..=version).next_back().map(|(_, fence)| *fence)
     }
 
     /// Folds stored events, in order, onto this state.

@@ -1,4 +1,4 @@
-//! The stored form of events: `{type, v, at, actor?, comment?, data?}`, one JSON object each.
+//! The stored form of events: `{type, v, at, actor?, comment?, fence?, data?}`, one JSON object each.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,8 @@ struct Envelope {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     comment: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    fence: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     data: Option<Value>,
 }
 
@@ -80,6 +82,7 @@ pub fn encode(event: &Event) -> Vec<u8> {
         at: event.at,
         actor: event.by.as_ref().map(|by| by.actor.clone()),
         comment: event.by.as_ref().and_then(|by| by.comment.clone()),
+        fence: event.fence,
         data: what.get_mut("data").map(Value::take),
     };
     serde_json::to_vec(&envelope).unwrap_or_default()
@@ -110,6 +113,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, UnreadableEvent> {
             actor,
             comment: envelope.comment,
         }),
+        fence: envelope.fence,
         what: serde_json::from_value::<What>(Value::Object(what)).map_err(malformed)?,
     })
 }

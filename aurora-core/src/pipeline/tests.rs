@@ -120,6 +120,7 @@ impl Play {
         let event = Event {
             at: at(0),
             by: Some(deed("ada")),
+            fence: None,
             what: What::Submitted(Box::new(submitted)),
         };
         let id = PipelineId::at(at(0), [1; 10]);
@@ -624,6 +625,7 @@ fn an_event_that_does_not_fit_parks_the_pipeline() {
     let event = Event {
         at: at(1),
         by: None,
+        fence: None,
         what,
     };
     let parked = evolve(play.pipeline.clone(), &event);

@@ -125,6 +125,11 @@ async fn of_two_approvers_the_slower_hears_who_was_faster() {
         .await
         .unwrap_err();
     assert_eq!(nobody.kind(), ErrorKind::Denied);
+    let tried = world.store.records(&world.scope()).into_iter().any(|record| {
+        let line = String::from_utf8_lossy(&record.value).into_owned();
+        record.key.kind == "audit" && line.contains("\"result\":\"denied\"") && line.contains("\"eve\"")
+    });
+    assert!(tried, "who was not let is on record");
     let mut stale = yes(gate);
     stale.expect = Some("staging/step/1:sha256:0".to_owned());
     let grace = deployer("grace", &["release-manager"]);

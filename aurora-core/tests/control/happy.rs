@@ -1,9 +1,10 @@
 //! Pipelines that go well.
 
-use aurora_core::command::Action;
+use aurora_core::command::{Action, Verb};
 use aurora_core::pipeline::{RolledBack, State, What};
 use aurora_core::port::clock::Clock as _;
 use aurora_core::port::executor::memory::{PodFault, Write};
+use aurora_core::port::store::Store as _;
 use aurora_core::strategy::Span;
 
 use crate::world::{
@@ -250,4 +251,84 @@ async fn an_act_repeated_with_its_key_has_one_effect_and_the_same_answer() {
         .await
         .unwrap_err();
     tasks.drain(std::time::Duration::from_secs(30)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_lease_gives_commands_a_higher_fence() {
+    let world = World::new(&["staging"]);
+    let one = world.plane();
+    let tasks = drive(&one);
+    let targets = [("staging", target("staging", &[]))];
+    first_version(&world, &one, file("shop", "app:1", canary(), &targets)).await;
+    let id = submit(&one, file("shop", "app:2", canary(), &targets)).await;
+    world.until(id, |p| stands(p, "staging/step/1")).await;
+    tasks.drain(std::time::Duration::from_secs(30)).await.unwrap();
+    let before = world.router.sent().len();
+    let other = world.plane().with_holder("other");
+    let _tasks = drive(&other);
+    other
+        .approve(
+            &deployer("grace", &["release-manager"]),
+            &door(),
+            id,
+            yes("staging/step/1"),
+        )
+        .await
+        .unwrap();
+    world.ended(id).await;
+    let fence = |command: &aurora_core::command::Command| match &command.verb {
+        Verb::Act(act) => Some(act.stamp.fence),
+        Verb::Apply(apply) | Verb::Finish(apply) => Some(apply.stamp.fence),
+        _ => None,
+    };
+    let sent: Vec<_> = world
+        .router
+        .sent()
+        .into_iter()
+        .map(|(_, command)| command)
+        .collect();
+    let highest = sent[..before].iter().filter_map(fence).max().unwrap();
+    let later: Vec<_> = sent[before..].iter().filter_map(fence).collect();
+    assert!(
+        !later.is_empty() && later.iter().all(|fence| *fence > highest),
+        "{highest} {later:?}"
+    );
+    assert!(
+        sent.iter()
+            .all(|command| command.pipeline.is_some() && command.initiator == "ada")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_lost_its_lease_writes_and_sends_nothing_more() {
+    let world = World::new(&["staging"]);
+    let plane = world.plane();
+    let _tasks = drive(&plane);
+    let targets = [("staging", target("staging", &[]))];
+    first_version(&world, &plane, file("shop", "app:1", canary(), &targets)).await;
+    let id = submit(&plane, file("shop", "app:2", canary(), &targets)).await;
+    world.until(id, |p| stands(p, "staging/step/1")).await;
+
+    // The lease ends without the replica noticing (its process was frozen, say), and another takes it.
+    world.clock.jump(jiff::SignedDuration::from_secs(60));
+    let name = format!("pipeline/{id}");
+    let hour = std::time::Duration::from_secs(3600);
+    let thief = world
+        .store
+        .acquire_lease(&world.scope(), &name, "thief", hour)
+        .await
+        .unwrap();
+    let (version, sent) = (world.pipeline(id).await.version, world.router.sent().len());
+    for name in crate::world::DEPLOYMENTS {
+        world
+            .cluster("staging")
+            .act_by_hand(&rollout(name), Action::Promote);
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    assert_eq!(
+        (world.pipeline(id).await.version, world.router.sent().len()),
+        (version, sent)
+    );
+    world.store.release_lease(&thief).await.unwrap();
+    assert_eq!(world.ended(id).await.state(), State::Succeeded);
 }

@@ -7,5 +7,6 @@ mod crash;
 mod failures;
 mod golden;
 mod happy;
+mod interleavings;
 mod simulation;
 mod world;

@@ -6,10 +6,7 @@ use serde_json::Value;
 use aurora_core::manifest::ObjectRef;
 use aurora_core::progress::{ExpectToken, PodCounts, Progress, Standing, StepPosition, Weight, WeightSource};
 
-use super::template;
-
-/// The label of ReplicaSets and pods that says which revision they belong to.
-pub const HASH_LABEL: &str = "rollouts-pod-template-hash";
+use super::{POD_TEMPLATE_HASH, template};
 
 /// The annotation of a ReplicaSet that is kept for a while after its end.
 pub const SCALE_DOWN_DEADLINE: &str = "scale-down-deadline";
@@ -231,7 +228,7 @@ pub fn is_owned_by(object: &Value, uid: &str) -> bool {
 
 /// The revision that a ReplicaSet or pod belongs to.
 pub fn hash_of(object: &Value) -> &str {
-    object["metadata"]["labels"][HASH_LABEL]
+    object["metadata"]["labels"][POD_TEMPLATE_HASH]
         .as_str()
         .unwrap_or_default()
 }

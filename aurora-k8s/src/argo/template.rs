@@ -2,12 +2,11 @@
 
 use serde_json::{Map, Value};
 
-/// The annotation on a pod template that holds the digest of its content.
-pub const DIGEST: &str = "aurora.dev/template-digest";
+use aurora_core::plan::TEMPLATE_DIGEST_ANNOTATION;
 
 /// The digest that a pod template carries.
 pub fn digest_of(template: &Value) -> Option<&str> {
-    template["metadata"]["annotations"][DIGEST].as_str()
+    template["metadata"]["annotations"][TEMPLATE_DIGEST_ANNOTATION].as_str()
 }
 
 /// The first place where a live template is not what was rendered; none when they are the same.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use aurora_core::command::{Apply, FailureDetail};
 use aurora_core::digest::Digest;
 use aurora_core::manifest::ObjectRef;
-use aurora_core::plan::Plan;
+use aurora_core::plan::{ADOPT_ANNOTATION, Plan};
 use aurora_core::port::executor::ExecutorError;
 
 use super::api::Api;
@@ -130,7 +130,7 @@ fn refusal(object: &ObjectRef, writers: &str) -> String {
              move its traffic away and delete it (kubectl -n {namespace} delete {kind} {name}), or use other names and labels"
         );
     }
-    format!("{object} belongs to {writers}: annotate yours with aurora.dev/adopt: \"true\" to take it over")
+    format!("{object} belongs to {writers}: annotate yours with {ADOPT_ANNOTATION}: \"true\" to take it over")
 }
 
 /// Workloads of somebody else whose pods a selector of the plan matches.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use aurora_core::command::{AppliedSetKey, Apply, Stamp};
 use aurora_core::digest::Digest;
 use aurora_core::manifest::ObjectRef;
+use aurora_core::plan::{APPLICATION_LABEL, TARGET_LABEL};
 use aurora_core::port::executor::ExecutorError;
 
 use super::api::{Api, Patch};
@@ -189,8 +190,7 @@ pub(crate) async fn write(
     let mut set = set;
     set.entries.sort_by(|a, b| a.object.cmp(&b.object));
     let text = serde_json::to_string(&set).map_err(|error| Problem::unanswered(error.to_string()))?;
-    let labels =
-        json!({LABEL: "true", "aurora.dev/application": set.application, "aurora.dev/target": set.target});
+    let labels = json!({LABEL: "true", APPLICATION_LABEL: set.application, TARGET_LABEL: set.target});
     let body = match before {
         Some(before) => {
             let patch = json!({

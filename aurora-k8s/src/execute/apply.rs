@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use aurora_core::command::{Applied, Apply, Direction, Stamp};
 use aurora_core::manifest::ObjectRef;
-use aurora_core::plan::Plan;
+use aurora_core::plan::{PLAN_ANNOTATION, Plan};
 use aurora_core::port::clock::Clock;
 use aurora_core::port::executor::ExecutorError;
 
@@ -17,11 +17,11 @@ use super::api::{Api, News, Patch, random};
 use super::applied_set::{self, Stored};
 use super::errors::rejected;
 use super::kinds::{self, Kinds, Resource};
-use super::live::{self, PLAN, is_ours};
+use super::live::{self, is_ours};
 use super::stages::{Stage, is_autoscaler, runs_pods};
 use super::wait;
 use super::{hpa, service};
-use crate::argo::template;
+use crate::argo::{POD_TEMPLATE_HASH, template};
 
 /// How often a write is begun anew because another writer was faster.
 pub(crate) const CONFLICTS: u32 = 20;
@@ -137,7 +137,7 @@ impl Work<'_> {
     /// The object as declared, with the stamp of the plan.
     fn stamped(&self, index: usize) -> Value {
         let mut body = self.plan.objects[index].body.clone();
-        body["metadata"]["annotations"][PLAN] = json!(self.apply.stamp.to_string());
+        body["metadata"]["annotations"][PLAN_ANNOTATION] = json!(self.apply.stamp.to_string());
         body
     }
 
@@ -292,7 +292,7 @@ impl Work<'_> {
             &object,
             format!(
                 "its selector has no {}={stable}: without it the new version would go live without a gate",
-                service::HASH
+                POD_TEMPLATE_HASH
             ),
         ))
     }
@@ -397,7 +397,9 @@ impl Work<'_> {
         let object = self.plan.objects[index].object();
         let found = self.api.find(&self.resources[index].path(&object)).await;
         let found = found.map_err(|problem| problem.into_error("get", &object))?;
-        let stamp = found.as_ref().map(|live| &live["metadata"]["annotations"][PLAN]);
+        let stamp = found
+            .as_ref()
+            .map(|live| &live["metadata"]["annotations"][PLAN_ANNOTATION]);
         Ok(stamp.is_some_and(|stamp| stamps.iter().any(|known| *stamp == known.to_string().as_str())))
     }
 

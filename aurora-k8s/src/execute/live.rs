@@ -7,9 +7,6 @@ use aurora_core::manifest::ObjectRef;
 use super::api::MANAGER;
 use super::applied_set::{AppliedSet, Entry};
 
-/// The annotation with the stamp of the plan that an object is from.
-pub(crate) const PLAN: &str = "aurora.dev/plan";
-
 /// An object's uid.
 pub(crate) fn uid(live: &Value) -> &str {
     live["metadata"]["uid"].as_str().unwrap_or_default()

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// The key that the controller adds to a Service's selector.
-pub(crate) const HASH: &str = "rollouts-pod-template-hash";
+use crate::argo::POD_TEMPLATE_HASH;
 
 /// What a Service is to a Rollout.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,13 +48,13 @@ fn role_in(rollout: &Value, service: &str) -> Option<Role> {
 
 /// The hash that a Service selects now.
 pub(crate) fn selected_hash(service: &Value) -> Option<&str> {
-    service["spec"]["selector"][HASH].as_str()
+    service["spec"]["selector"][POD_TEMPLATE_HASH].as_str()
 }
 
 /// Adds a hash to the selector of a Service that is going to be applied.
 pub(crate) fn carry(body: &mut Value, hash: String) {
     if body["spec"]["selector"].is_object() {
-        body["spec"]["selector"][HASH] = json!(hash);
+        body["spec"]["selector"][POD_TEMPLATE_HASH] = json!(hash);
     }
 }
 

@@ -370,13 +370,13 @@ impl Slot {
         let holder = (Some(grant.tenant().clone()), grant.principal().id.clone());
         let mut open = api.inner.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = open.values().sum();
-        let own = open.entry(holder.clone()).or_insert(0);
-        if *own >= STREAMS_OF_ONE || all >= STREAMS {
+        let own = open.get(&holder).copied().unwrap_or(0);
+        if own >= STREAMS_OF_ONE || all >= STREAMS {
             let detail = format!("{own} event streams are open for you; close one, or try again later");
             return Err(Refusal::new(ErrorKind::Exhausted, "streams.exhausted", detail));
         }
-        *own += 1;
-        api.inner.metrics.streams(all + 1);
+        open.insert(holder.clone(), own + 1);
+        super::metrics::streams(all + 1);
         Ok(Self {
             api: api.clone(),
             holder,
@@ -398,6 +398,6 @@ impl Drop for Slot {
                 open.remove(&self.holder);
             }
         }
-        self.api.inner.metrics.streams(open.values().sum());
+        super::metrics::streams(open.values().sum());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aurora_core::error::ErrorKind;
 use axum::BoxError;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue};
@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::Api;
 use super::problem::Refusal;
 
 /// The header that names a request, in answers always, in requests if the client wants.
@@ -22,7 +21,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
 
 /// Names the request, gives it a span, and counts its answer.
-pub(super) async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
+pub(super) async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let given = request
         .headers()
@@ -51,7 +50,7 @@ pub(super) async fn observe(State(api): State<Api>, request: Request, next: Next
     let took = started.elapsed();
     let status = response.status();
     span.in_scope(|| tracing::debug!(http.status = status.as_u16(), ?took, "request answered"));
-    api.inner.metrics.answered(&method, &route, status, took);
+    super::metrics::answered(&method, &route, status, took);
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }

@@ -1,7 +1,8 @@
 //! The REST API over a control plane, and its typed client.
 //!
 //! Paths, media types and status codes of the older product are served as they are; what it lacked
-//! stands beside them. Failed requests answer RFC 9457 problem bodies ([`ProblemBody`]).
+//! stands beside them. Failed requests answer RFC 9457 problem bodies ([`ProblemBody`]). Numbers about
+//! requests go to the recorder of the `metrics` crate that the process has installed.
 
 mod acts;
 mod answer;
@@ -30,9 +31,10 @@ use aurora_core::port::clock::Clock;
 use aurora_core::port::token::TokenVerifier;
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use http::header::AUTHORIZATION;
 use http::{Method, StatusCode};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -43,7 +45,6 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 pub use armory::{DeploymentStep, Environment, PauseStep, PipelineStatus, Step};
 pub use layers::REQUEST_ID;
-pub use metrics::RequestMetrics;
 pub use problem::{PROBLEM_JSON, ProblemBody};
 pub use request::IDEMPOTENCY_KEY;
 pub use submit::FILE_NAME;
@@ -57,6 +58,8 @@ use problem::Refusal;
 
 /// Requests that are worked on at once: above it the API says so at once instead of slowly.
 const DEFAULT_REQUESTS: usize = 512;
+/// Submits that are read at once: each may take some ten times 16 MiB until it is stored.
+const SUBMITS: usize = 8;
 
 /// Serves a control plane over REST.
 ///
@@ -73,9 +76,8 @@ const DEFAULT_REQUESTS: usize = 512;
 /// # let router = InMemoryRouter::new(SystemClock);
 /// let plane = ControlPlane::new(store, router, InMemoryRenderer, SystemClock);
 /// let api = Api::new(plane, InMemoryTokens::new(), SystemClock);
-/// let metrics = api.metrics();
 /// let service = api.router();
-/// # let _ = (metrics, service);
+/// # let _ = service;
 /// ```
 #[derive(Clone)]
 pub struct Api {
@@ -86,10 +88,10 @@ struct Inner {
     plane: ControlPlane,
     verifier: Arc<dyn TokenVerifier>,
     clock: Arc<dyn Clock>,
-    metrics: RequestMetrics,
     stop: CancellationToken,
     streams: events::OpenStreams,
     requests: usize,
+    submits: Semaphore,
 }
 
 impl fmt::Debug for Api {
@@ -109,10 +111,10 @@ impl Api {
                 plane,
                 verifier: Arc::new(verifier),
                 clock: Arc::new(clock),
-                metrics: RequestMetrics::default(),
                 stop: CancellationToken::new(),
                 streams: events::OpenStreams::default(),
                 requests: DEFAULT_REQUESTS,
+                submits: Semaphore::new(SUBMITS),
             }),
         }
     }
@@ -123,15 +125,10 @@ impl Api {
         self.changed(|inner| inner.stop = stop)
     }
 
-    /// How many requests are worked on at once; 512, since each may hold a body of 16 MiB.
+    /// How many requests are worked on at once; 512, far more than a store with one writer keeps busy.
     #[must_use]
     pub fn with_requests(self, requests: usize) -> Self {
         self.changed(|inner| inner.requests = requests.max(1))
-    }
-
-    /// Numbers about requests, for whoever serves `/metrics`.
-    pub fn metrics(&self) -> RequestMetrics {
-        self.inner.metrics.clone()
     }
 
     /// The method and the path of every route there is.
@@ -153,7 +150,7 @@ impl Api {
         };
         let stack = ServiceBuilder::new()
             // Outermost, so that even a refused or panicked request has an id and is counted.
-            .layer(from_fn_with_state(self.clone(), layers::observe))
+            .layer(from_fn(layers::observe))
             // A panic is one request's failure, not a broken connection.
             .layer(CatchPanicLayer::custom(layers::panicked))
             // Tokens must not show in any debug output of a request further in.
@@ -182,10 +179,10 @@ impl Api {
                 plane: shared.plane.clone(),
                 verifier: Arc::clone(&shared.verifier),
                 clock: Arc::clone(&shared.clock),
-                metrics: shared.metrics.clone(),
                 stop: shared.stop.clone(),
                 streams: Arc::clone(&shared.streams),
                 requests: shared.requests,
+                submits: Semaphore::new(SUBMITS),
             },
         };
         change(&mut inner);

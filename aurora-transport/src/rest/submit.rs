@@ -2,9 +2,7 @@
 
 use aurora_core::authz::Deploy;
 use aurora_core::control::Submission;
-use aurora_core::deploy_file::{
-    Files, MAX_DEPLOY_FILE_BYTES, MAX_SUBMIT_BYTES, Problem, manifests, parse_submit,
-};
+use aurora_core::deploy_file::{MAX_DEPLOY_FILE_BYTES, MAX_SUBMIT_BYTES, Problem, manifests, parse_submit};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
@@ -53,6 +51,8 @@ pub(super) async fn submit(
     };
     let door = door(&parts.headers)?;
     let name = file_name(&parts.headers)?;
+    // Waiting for a place, a client waits with its body, and the request's own time runs.
+    let _place = api.inner.submits.acquire().await;
     let content = body(content, MAX_SUBMIT_BYTES).await?;
     let mut submission = read(content, &name).await?;
     submission.source = door.client.clone();
@@ -102,8 +102,8 @@ fn read_now(content: Bytes, name: &str) -> Result<Submission, Vec<Problem>> {
         vec![problem.at(name, 0, 0)]
     })?;
     let parsed = parse_submit(text, name)?;
-    // What is not manifests that came along is the deploy file itself.
-    let own = text.len().saturating_sub(bytes_of(&parsed.files));
+    // Written out again it has neither the manifests that came along nor what a client spent on them.
+    let own = serde_json::to_vec(&parsed.deploy).map_or(0, |own| own.len());
     if own > MAX_DEPLOY_FILE_BYTES {
         let message = format!(
             "the deploy file without its manifests has {own} bytes; at most {MAX_DEPLOY_FILE_BYTES} are read"
@@ -119,18 +119,4 @@ fn read_now(content: Bytes, name: &str) -> Result<Submission, Vec<Problem>> {
     submission.source_control = parsed.source_control;
     submission.config = Some(content);
     Ok(submission)
-}
-
-/// The bytes that manifests took in a submit, at least: escaped in a string they are longer.
-fn bytes_of(files: &Files) -> usize {
-    let texts = files.0.values().flatten();
-    texts
-        .map(|file| {
-            let escaped = file
-                .text
-                .bytes()
-                .filter(|byte| matches!(byte, b'\n' | b'"' | b'\\' | b'\t'));
-            file.text.len() + escaped.count()
-        })
-        .sum()
 }

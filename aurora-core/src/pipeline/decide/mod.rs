@@ -87,6 +87,7 @@ impl Draft {
         let event = Event {
             at: self.now,
             by: consequence.by,
+            fence: None,
             what: consequence.what,
         };
         evolve_in_place(&mut self.pipeline, &event);

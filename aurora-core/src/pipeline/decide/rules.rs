@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::command::{Acted, Action};
+use crate::command::{Acted, Action, Direction};
 use crate::manifest::ObjectRef;
 use crate::pipeline::deployment::{Deployment, Phase, Run, SeenLevel, Stage};
 use crate::pipeline::event::{Answer, AskedAct, Cause, Evidence};
@@ -90,9 +90,12 @@ pub(crate) fn own_pauses<'a>(target: &'a Deployment, run: &'a Run) -> impl Itera
             .iter()
             .any(|step| step.gate && step.index.get(name) == Some(&index))
     };
+    // Going back and first deployments are promoted in full, past every pause.
+    let gated = run.direction == Direction::Forward && !target.is_first();
     run.steps
         .rollouts
         .keys()
+        .filter(move |_| gated)
         .filter_map(move |name| Some((name, &target.rollout(name)?.level)))
         .filter(move |(name, level)| match level.standing {
             Standing::AtPause { index, .. } => !mapped(name, index),

@@ -34,7 +34,7 @@ fn live() -> Value {
 
 fn set(hash: &str, digest: &str, wanted: u32, available: u32) -> Value {
     json!({
-        "metadata": {"labels": {HASH_LABEL: hash}, "generation": 1, "ownerReferences": [{"uid": "u1"}]},
+        "metadata": {"labels": {POD_TEMPLATE_HASH: hash}, "generation": 1, "ownerReferences": [{"uid": "u1"}]},
         "spec": {"replicas": wanted, "template": {"metadata": {"annotations": {"aurora.dev/template-digest": digest}}}},
         "status": {"replicas": wanted, "availableReplicas": available, "observedGeneration": 1},
     })

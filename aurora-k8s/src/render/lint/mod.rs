@@ -9,6 +9,7 @@ mod istio;
 pub(super) mod labels;
 mod pod;
 mod references;
+mod required;
 mod rollout;
 mod routing;
 mod steps;

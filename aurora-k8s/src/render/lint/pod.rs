@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Lint, fields, labels};
+use super::{Lint, fields, labels, required};
 use crate::render::canonical;
 use crate::render::node::Node;
 use crate::render::pod;
@@ -83,6 +83,7 @@ pub(super) fn check(template: &Node<'_>, owner: &Owner<'_>, lint: &mut Lint<'_>)
         );
     }
     canonical::check_quantities(&spec, lint.place, lint.report);
+    required::check(&spec, lint);
     let mut volumes = check_volumes(&spec, lint);
     volumes.extend(&owner.claims);
     let mut names = BTreeSet::new();
@@ -422,17 +423,5 @@ fn check_probe(probe: &Node<'_>, key: &str, lint: &mut Lint<'_>) {
             what,
             "take it out",
         );
-    }
-    for handler in ["httpGet", "tcpSocket"] {
-        if let Some(handler) = probe.get(handler)
-            && !handler.has("port")
-        {
-            lint.error(
-                "missing",
-                &handler.field("port"),
-                "is missing",
-                "a number or the name of a port",
-            );
-        }
     }
 }

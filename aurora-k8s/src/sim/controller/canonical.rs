@@ -337,7 +337,7 @@ mod tests {
                                 "volumeMounts": [{"name": "tmp", "mountPath": "/tmp", "readOnly": false}],
                             }],
                             "initContainers": [{"name": "init", "image": "ok:1"}],
-                            "tolerations": [{"key": "a", "value": "", "tolerationSeconds": 0}],
+                            "tolerations": [{"key": "a", "value": "", "effect": "NoExecute", "tolerationSeconds": 0}],
                             "volumes": [{"name": "tmp", "emptyDir": {"medium": "", "sizeLimit": "0.5Gi"}}],
                         },
                     },

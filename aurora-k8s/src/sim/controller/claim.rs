@@ -40,7 +40,7 @@ impl Reconciler for Claims {
         });
         // A claim that vanished in between needs no volume.
         let _named = write::edit(objects, kind, namespace, name, |claim| {
-            claim["spec"]["volumeName"] = volume.clone().into();
+            meta::put(claim, &["spec", "volumeName"], volume.clone());
         });
         let _bound = write::patch_status(objects, kind, namespace, name, &bound);
         Next::Done

@@ -42,7 +42,7 @@ impl Reconciler for DaemonSets {
         }
         if held.is_empty() {
             let mut template = set["spec"]["template"].clone();
-            template["metadata"]["labels"][REVISION] = revision.clone().into();
+            meta::put(&mut template, &["metadata", "labels", REVISION], revision.clone());
             // Refused in a namespace that is being deleted; there is nothing to wait for then.
             let _made = pods::create(objects, &set, &template, &format!("{name}-"));
         }

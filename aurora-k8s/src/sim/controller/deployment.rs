@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::sim::{
-    objects::{Objects, WatchEvent},
+    objects::{Objects, WatchEvent, later},
     resource::{DEPLOYMENTS, REPLICA_SETS},
 };
 
@@ -74,7 +74,7 @@ fn sets(objects: &Objects, deployment: &Value, template_hash: &str) -> (Option<S
         }
         let revision = meta::annotation(&object, REVISION).and_then(|text| text.parse().ok());
         let set = Set {
-            wanted: meta::int(&object, "/spec/replicas").unwrap_or(0),
+            wanted: meta::count(meta::int(&object, "/spec/replicas").unwrap_or(0)),
             available: meta::int(&object, "/status/availableReplicas").unwrap_or(0),
             revision: revision.unwrap_or(0),
             object,
@@ -91,9 +91,9 @@ fn sets(objects: &Objects, deployment: &Value, template_hash: &str) -> (Option<S
 
 fn create(objects: &Objects, deployment: &Value, template_hash: &str, revision: i64) -> bool {
     let mut template = deployment["spec"]["template"].clone();
-    template["metadata"]["labels"][HASH_LABEL] = template_hash.into();
+    meta::put(&mut template, &["metadata", "labels", HASH_LABEL], template_hash);
     let mut selector = deployment["spec"]["selector"].clone();
-    selector["matchLabels"][HASH_LABEL] = template_hash.into();
+    meta::put(&mut selector, &["matchLabels", HASH_LABEL], template_hash);
     let name = format!("{}-{template_hash}", meta::name(deployment));
     let set = json!({
         "metadata": {
@@ -126,7 +126,7 @@ fn take_up(objects: &Objects, deployment: &Value, new: &Set, revision: i64) {
             namespace,
             meta::name(&new.object),
             |set| {
-                set["metadata"]["annotations"][REVISION] = text.clone().into();
+                meta::put(set, &["metadata", "annotations", REVISION], text.clone());
             },
         );
     }
@@ -137,14 +137,14 @@ fn take_up(objects: &Objects, deployment: &Value, new: &Set, revision: i64) {
             namespace,
             meta::name(deployment),
             |deployment| {
-                deployment["metadata"]["annotations"][REVISION] = text.clone().into();
+                meta::put(deployment, &["metadata", "annotations", REVISION], text.clone());
             },
         );
     }
 }
 
 fn roll(objects: &Objects, deployment: &Value, new: &Set, old: &[Set]) {
-    let replicas = meta::int(deployment, "/spec/replicas").unwrap_or(1);
+    let replicas = meta::replicas(deployment);
     let strategy = &deployment["spec"]["strategy"];
     let held: i64 = old.iter().map(|set| set.wanted).sum();
     if strategy["type"] == "Recreate" {
@@ -237,7 +237,7 @@ fn trim_history(objects: &Objects, deployment: &Value, old: &[Set]) {
 
 fn write_status(objects: &Objects, deployment: &Value, new: &Set, old: &[Set]) -> Next {
     let now = objects.now();
-    let replicas = meta::int(deployment, "/spec/replicas").unwrap_or(1);
+    let replicas = meta::replicas(deployment);
     let count = |set: &Set, field: &str| meta::int(&set.object["status"], field).unwrap_or(0);
     let sum = |field: &str| old.iter().map(|set| count(set, field)).sum::<i64>() + count(new, field);
     let (all, ready, available) = (sum("/replicas"), sum("/readyReplicas"), sum("/availableReplicas"));
@@ -291,7 +291,7 @@ fn write_status(objects: &Objects, deployment: &Value, new: &Set, old: &[Set]) -
     let deadline = meta::int(deployment, "/spec/progressDeadlineSeconds").unwrap_or(600);
     let last =
         meta::condition(&conditions, "Progressing").and_then(|held| meta::time(&held["lastUpdateTime"]));
-    let due = last.map(|last| last + Duration::from_secs(deadline.unsigned_abs()));
+    let due = last.map(|last| later(last, deadline.unsigned_abs()));
     let exceeded = meta::condition(&conditions, "Progressing")
         .is_some_and(|held| held["reason"] == "ProgressDeadlineExceeded");
     let mut next = Next::Done;

@@ -84,7 +84,7 @@ impl Reconciler for Kubelet {
             tokio::time::sleep(BIND).await;
             ensure_node(objects);
             let _bound = write::edit(objects, &PODS, namespace, name, |pod| {
-                pod["spec"]["nodeName"] = NODE.into();
+                meta::put(pod, &["spec", "nodeName"], NODE);
             });
             return Next::Done;
         }

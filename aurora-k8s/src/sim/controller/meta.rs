@@ -43,6 +43,28 @@ pub(super) fn int(object: &Value, place: &str) -> Option<i64> {
     object.pointer(place).and_then(Value::as_i64)
 }
 
+/// Sets a member deep in an object; what stands in the way and is no object gives way.
+pub(super) fn put(object: &mut Value, path: &[&str], value: impl Into<Value>) {
+    let mut place = object;
+    for name in path {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        place = &mut place[*name];
+    }
+    *place = value.into();
+}
+
+/// `spec.replicas`, within what a count may be; 1 where it is not given.
+pub(super) fn replicas(object: &Value) -> i64 {
+    count(int(object, "/spec/replicas").unwrap_or(1))
+}
+
+/// A number within what a count may be, so that sums of a few do not overflow.
+pub(super) fn count(number: i64) -> i64 {
+    number.clamp(0, i64::from(i32::MAX))
+}
+
 /// A time as Kubernetes writes it.
 pub(super) fn time(value: &Value) -> Option<Timestamp> {
     value.as_str().and_then(|text| text.parse().ok())
@@ -173,13 +195,18 @@ pub(super) fn set_condition(
 /// An int-or-percent of a whole; `None` for what is neither.
 pub(super) fn share(value: &Value, whole: i64, round_up: bool) -> Option<i64> {
     if let Some(number) = value.as_i64() {
-        return Some(number);
+        return Some(bounded(number));
     }
     let percent: i64 = value.as_str()?.strip_suffix('%')?.parse().ok()?;
     let product = percent.checked_mul(whole)?;
-    Some(if round_up {
-        (product + 99).div_euclid(100)
+    let rounded = if round_up {
+        product.saturating_add(99)
     } else {
-        product.div_euclid(100)
-    })
+        product
+    };
+    Some(bounded(rounded.div_euclid(100)))
+}
+
+fn bounded(number: i64) -> i64 {
+    number.clamp(-i64::from(i32::MAX), i64::from(i32::MAX))
 }

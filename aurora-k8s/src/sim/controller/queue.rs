@@ -26,6 +26,8 @@ pub(super) enum Next {
     Retry,
 }
 
+/// Longest time without a look; what is due later is looked at in vain before.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// First delay of [`Next::Retry`].
 const RETRY_FIRST: Duration = Duration::from_millis(1);
 /// Longest delay of [`Next::Retry`].
@@ -142,7 +144,7 @@ impl Queue {
             }
             Next::After(time) => {
                 self.failures.remove(&key);
-                self.at(key, Instant::now() + time);
+                self.at(key, Instant::now() + time.min(LONGEST));
             }
             Next::Retry => {
                 let failures = self.failures.entry(key.clone()).or_insert(0);

@@ -21,6 +21,9 @@ use super::{
     write,
 };
 
+/// How many pods are made in one go; the rest follows with the next look, which their creation causes.
+const BURST: i64 = 500;
+
 /// The controller of ReplicaSets.
 #[derive(Debug)]
 pub(super) struct ReplicaSets {
@@ -102,12 +105,12 @@ impl Reconciler for ReplicaSets {
 /// Makes or deletes pods until there are as many as wanted; answers those that stay, and why one could not be
 /// made.
 fn keep_pods(objects: &Objects, set: &Value) -> (Vec<Arc<Value>>, Option<String>) {
-    let wanted = meta::int(set, "/spec/replicas").unwrap_or(1);
+    let wanted = meta::replicas(set);
     let mut active = pods::of(objects, set);
     active.retain(|pod| pods::is_active(pod));
     let held = i64::try_from(active.len()).unwrap_or(i64::MAX);
     let prefix = format!("{}-", meta::name(set));
-    for _ in held..wanted {
+    for _ in held..wanted.min(held.saturating_add(BURST)) {
         match pods::create(objects, set, &set["spec"]["template"], &prefix) {
             Ok(pod) => active.push(pod),
             Err(error) => return (active, Some(error.to_string())),

@@ -43,7 +43,7 @@ impl Reconciler for StatefulSets {
 
 /// Makes or replaces at most one pod, unless pods are managed in parallel.
 fn advance(objects: &Objects, set: &Value, revision: &str, held: &[Arc<Value>]) {
-    let replicas = meta::int(set, "/spec/replicas").unwrap_or(1);
+    let replicas = meta::replicas(set);
     let parallel = set["spec"]["podManagementPolicy"] == "Parallel";
     let named = |ordinal: i64| {
         let wanted = format!("{}-{ordinal}", meta::name(set));
@@ -101,8 +101,12 @@ fn ordinal_of(pod: &Value) -> i64 {
 fn create(objects: &Objects, set: &Value, revision: &str, ordinal: i64) {
     let name = format!("{}-{ordinal}", meta::name(set));
     let mut template = set["spec"]["template"].clone();
-    template["metadata"]["labels"][REVISION] = revision.into();
-    template["metadata"]["labels"]["statefulset.kubernetes.io/pod-name"] = name.clone().into();
+    meta::put(&mut template, &["metadata", "labels", REVISION], revision);
+    meta::put(
+        &mut template,
+        &["metadata", "labels", "statefulset.kubernetes.io/pod-name"],
+        name.clone(),
+    );
     for claim in set["spec"]["volumeClaimTemplates"]
         .as_array()
         .into_iter()
@@ -111,14 +115,17 @@ fn create(objects: &Objects, set: &Value, revision: &str, ordinal: i64) {
         let mount = meta::name(claim);
         let claim_name = format!("{mount}-{name}");
         let mut claim = claim.clone();
-        claim["metadata"]["name"] = claim_name.clone().into();
-        claim["metadata"]["namespace"] = meta::namespace(set).into();
+        meta::put(&mut claim, &["metadata", "name"], claim_name.clone());
+        meta::put(&mut claim, &["metadata", "namespace"], meta::namespace(set));
         // A claim that is there already is taken up.
         let _made = objects.create(&PERSISTENT_VOLUME_CLAIMS, claim);
         let volume = json!({"name": mount, "persistentVolumeClaim": {"claimName": claim_name}});
-        match template["spec"]["volumes"].as_array_mut() {
+        match template
+            .pointer_mut("/spec/volumes")
+            .and_then(Value::as_array_mut)
+        {
             Some(volumes) => volumes.push(volume),
-            None => template["spec"]["volumes"] = json!([volume]),
+            None => meta::put(&mut template, &["spec", "volumes"], json!([volume])),
         }
     }
     // Refused in a namespace that is being deleted; there is nothing to wait for then.
@@ -126,7 +133,7 @@ fn create(objects: &Objects, set: &Value, revision: &str, ordinal: i64) {
 }
 
 fn write_status(objects: &Objects, set: &Value, revision: &str, held: &[Arc<Value>]) -> Next {
-    let replicas = meta::int(set, "/spec/replicas").unwrap_or(1);
+    let replicas = meta::replicas(set);
     let min_ready = meta::int(set, "/spec/minReadySeconds").unwrap_or(0);
     let counts = pods::count(held, min_ready, objects.now());
     let active = held.iter().filter(|pod| pods::is_active(pod));

@@ -70,7 +70,7 @@ pub(super) fn scale(
     replicas: i64,
 ) -> Result<Arc<Value>, ObjectError> {
     edit(objects, resource, namespace, name, |object| {
-        object["spec"]["replicas"] = replicas.into()
+        meta::put(object, &["spec", "replicas"], replicas)
     })
 }
 

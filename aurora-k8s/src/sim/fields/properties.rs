@@ -1,3 +1,5 @@
+//! Properties of server-side apply over random objects.
+
 use proptest::prelude::*;
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Server-side apply in tables.
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

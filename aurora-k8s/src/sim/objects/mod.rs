@@ -13,6 +13,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -379,7 +380,7 @@ impl Objects {
             } else {
                 0
             };
-            let due = now + std::time::Duration::from_secs(grace);
+            let due = later(now, grace);
             next["metadata"]["deletionTimestamp"] = seconds(due).into();
             next["metadata"]["deletionGracePeriodSeconds"] = grace.into();
             if let Some(generation) = next["metadata"]["generation"].as_u64() {
@@ -488,6 +489,12 @@ pub fn version_of(object: &Value) -> u64 {
         .as_str()
         .and_then(|text| text.parse().ok())
         .unwrap_or(0)
+}
+
+/// A time some seconds later, or the last that can be told.
+pub(crate) fn later(time: Timestamp, seconds: u64) -> Timestamp {
+    time.checked_add(Duration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// A time as Kubernetes writes it, in whole seconds.

@@ -1,5 +1,7 @@
 //! Real processes for tests: simulated clusters, servers, and the command line against them.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -51,17 +53,30 @@ impl Process {
         (process, said)
     }
 
+    /// Starts a program that says nothing on its standard output.
+    pub fn start_silent(name: &str, command: &mut Command, log: &Path) -> Self {
+        let errors = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn();
+        Self {
+            child: child.unwrap_or_else(|error| panic!("{name} does not start: {error}")),
+            name: name.to_owned(),
+        }
+    }
+
     /// Ends it the hard way, as a crash would.
     pub fn kill(mut self) {
         self.child
             .kill()
             .unwrap_or_else(|error| panic!("{} cannot be killed: {error}", self.name));
         self.child.wait().unwrap();
-    }
-
-    /// Whether it still runs.
-    pub fn is_alive(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
     }
 }
 

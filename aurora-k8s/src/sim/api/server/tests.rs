@@ -1,3 +1,5 @@
+//! The server over real sockets: restarts, credentials, what survives.
+
 use std::time::Duration;
 
 use jiff::Timestamp;

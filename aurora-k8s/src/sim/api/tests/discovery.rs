@@ -1,3 +1,5 @@
+//! Discovery as clients read it.
+
 use http::{Method, header};
 use serde_json::{Value, json};
 

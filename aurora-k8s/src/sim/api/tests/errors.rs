@@ -1,3 +1,5 @@
+//! The shapes of errors.
+
 use http::Method;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Lists and selectors.
+
 use http::{Method, header};
 use serde_json::{Value, json};
 

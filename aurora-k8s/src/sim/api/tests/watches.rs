@@ -1,3 +1,5 @@
+//! Watches through a real client.
+
 use http::{Method, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};

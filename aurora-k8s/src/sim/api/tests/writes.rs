@@ -1,3 +1,5 @@
+//! Writes and their preconditions.
+
 use http::{Method, header};
 use serde_json::{Value, json};
 

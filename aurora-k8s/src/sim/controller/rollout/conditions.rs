@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::sim::objects::seconds;
+use crate::sim::objects::{later, seconds};
 
 use super::{
     super::meta,
@@ -297,5 +297,5 @@ fn is_timed_out(spec: &Spec, status: &Status, now: Timestamp) -> bool {
 pub(super) fn deadline(spec: &Spec, status: &Status) -> Option<Timestamp> {
     let updated = meta::time(&status.condition("Progressing")?["lastUpdateTime"])?;
     let seconds = u64::try_from(spec.progress_deadline_seconds).unwrap_or(0);
-    Some(updated + std::time::Duration::from_secs(seconds))
+    Some(later(updated, seconds))
 }

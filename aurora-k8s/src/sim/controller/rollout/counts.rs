@@ -110,8 +110,8 @@ fn approximate(replicas: i64, weight: i64, surge: i64) -> (i64, i64) {
     }
     // Distances over both possible totals, so that they compare as whole numbers; the first of equals wins.
     let distance = |&(canary, total): &(i64, i64)| {
-        let whole = replicas * (replicas + 1);
-        (canary * 100 * (whole / total) - weight * whole).abs()
+        let whole = i128::from(replicas) * i128::from(replicas + 1);
+        (i128::from(canary) * 100 * (whole / i128::from(total)) - i128::from(weight) * whole).abs()
     };
     let best = options.iter().min_by_key(|option| distance(option));
     best.map_or((0, replicas), |(canary, total)| (*canary, total - canary))

@@ -16,7 +16,10 @@ use super::{
     status::Status,
     sync::Sync,
 };
-use crate::sim::controller::{meta, queue::Next};
+use crate::sim::{
+    controller::{meta, queue::Next},
+    objects::later,
+};
 
 impl Sync<'_> {
     /// Computes the new status, writes it, and says when to look again.
@@ -225,9 +228,7 @@ impl Sync<'_> {
             return Next::Done;
         }
         let deadline = conditions::deadline(&self.spec, after);
-        deadline.map_or(Next::Done, |deadline| {
-            Next::After(until(deadline + Duration::from_secs(1)))
-        })
+        deadline.map_or(Next::Done, |deadline| Next::After(until(later(deadline, 1))))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::sim::objects::seconds;
+use crate::sim::objects::{later, seconds};
 
 use super::{
     super::meta,
@@ -74,5 +74,5 @@ impl Pausing {
 /// When a timed pause ends; its start has whole seconds.
 pub(super) fn ends_at(paused: &PauseCondition, duration: i64) -> Option<Timestamp> {
     let start = meta::time(&paused.start_time.clone().into())?;
-    Some(start + std::time::Duration::from_secs(u64::try_from(duration).unwrap_or(0)))
+    Some(later(start, u64::try_from(duration).unwrap_or(0)))
 }

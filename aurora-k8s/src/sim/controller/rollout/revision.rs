@@ -32,7 +32,7 @@ pub(super) struct ReplicaSet {
 
 impl ReplicaSet {
     pub(super) fn of(object: Arc<Value>) -> Self {
-        let int = |place: &str| meta::int(&object, place).unwrap_or(0);
+        let int = |place: &str| meta::count(meta::int(&object, place).unwrap_or(0));
         let annotation = meta::annotation(&object, REVISION).and_then(|text| text.parse().ok());
         Self {
             name: meta::name(&object).to_owned(),
@@ -83,9 +83,9 @@ pub(super) fn create(
     replicas: i64,
 ) -> Result<ReplicaSet, ObjectError> {
     let mut template = rollout["spec"]["template"].clone();
-    template["metadata"]["labels"][HASH_LABEL] = hash.into();
+    meta::put(&mut template, &["metadata", "labels", HASH_LABEL], hash);
     let mut selector = rollout["spec"]["selector"].clone();
-    selector["matchLabels"][HASH_LABEL] = hash.into();
+    meta::put(&mut selector, &["matchLabels", HASH_LABEL], hash);
     // The annotations of the Rollout come along, but for those that controllers and kubectl keep.
     let mut annotations = rollout["metadata"]["annotations"].clone();
     if !annotations.is_object() {
@@ -129,8 +129,12 @@ pub(super) fn renew(
         meta::namespace(&set.object),
         &set.name,
         |object| {
-            object["metadata"]["annotations"][REVISION] = revision.to_string().into();
-            object["spec"]["minReadySeconds"] = min_ready_seconds.into();
+            meta::put(
+                object,
+                &["metadata", "annotations", REVISION],
+                revision.to_string(),
+            );
+            meta::put(object, &["spec", "minReadySeconds"], min_ready_seconds);
         },
     );
     written.map(ReplicaSet::of)
@@ -153,8 +157,8 @@ pub(super) fn scale(
         meta::namespace(&set.object),
         &set.name,
         |object| {
-            object["spec"]["replicas"] = count.into();
-            object["metadata"]["annotations"][DESIRED] = wanted.to_string().into();
+            meta::put(object, &["spec", "replicas"], count);
+            meta::put(object, &["metadata", "annotations", DESIRED], wanted.to_string());
         },
     )?;
     if set.wanted == count {

@@ -78,8 +78,12 @@ fn switch(sync: &Sync<'_>, name: &str, set: &ReplicaSet) {
         return;
     }
     let switched = write::edit(sync.objects, &SERVICES, namespace, name, |service| {
-        service["spec"]["selector"][HASH_LABEL] = set.hash.clone().into();
-        service["metadata"]["annotations"][MANAGED_BY] = meta::name(&sync.rollout).into();
+        meta::put(service, &["spec", "selector", HASH_LABEL], set.hash.clone());
+        meta::put(
+            service,
+            &["metadata", "annotations", MANAGED_BY],
+            meta::name(&sync.rollout),
+        );
     });
     if switched.is_ok() {
         let message = format!(

@@ -40,7 +40,7 @@ impl Spec {
         let canary = &spec["strategy"]["canary"];
         let int = |field: &str, default: i64| spec[field].as_i64().unwrap_or(default);
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-        let replicas = int("replicas", 1);
+        let replicas = meta::replicas(rollout);
         let listed = canary["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
         let (max_surge, max_unavailable) = bounds(canary, replicas);
         Self {
@@ -98,7 +98,7 @@ fn bounds(canary: &Value, replicas: i64) -> (i64, i64) {
 
 fn step(step: &Value) -> Step {
     match step["setWeight"].as_i64() {
-        Some(weight) => Step::SetWeight(weight),
+        Some(weight) => Step::SetWeight(weight.clamp(0, 100)),
         None => Step::Pause(match &step["pause"]["duration"] {
             Value::Null => None,
             given => Some(duration_seconds(given).unwrap_or(-1)),

@@ -264,7 +264,7 @@ impl<'a> Sync<'a> {
             });
         }
         self.rollout = write::edit(self.objects, &ROLLOUTS, namespace, name, |object| {
-            object["metadata"]["annotations"][REVISION] = wanted.clone().into();
+            meta::put(object, &["metadata", "annotations", REVISION], wanted.clone());
             canonical::rollout_spec(&mut object["spec"]);
         })?;
         let message = format!("Rollout updated to revision {revision}");

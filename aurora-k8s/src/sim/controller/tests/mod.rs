@@ -1,6 +1,7 @@
 //! Tests of the controllers beside the replayed recordings, in virtual time.
 
 mod rollouts;
+mod storms;
 
 use std::{future::Future, time::Duration};
 

@@ -9,7 +9,7 @@ use super::{NS, beside, cluster, condition, get, rollout, seconds, template, upd
 use crate::sim::{
     controller::Behaviour,
     objects::Delete,
-    resource::{REPLICA_SETS, ROLLOUTS, SERVICES},
+    resource::{DAEMON_SETS, DEPLOYMENTS, JOBS, PODS, REPLICA_SETS, ROLLOUTS, SERVICES, STATEFUL_SETS},
 };
 
 const HASH: &str = "rollouts-pod-template-hash";
@@ -159,6 +159,67 @@ async fn old_replica_sets_beyond_the_limit_are_removed() {
         let mut revisions: Vec<_> = sets.iter().map(|set| revision(set).to_string()).collect();
         revisions.sort();
         assert_eq!(revisions, ["\"3\"", "\"4\""]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hostile_objects_do_not_stop_the_controllers() {
+    let objects = cluster();
+    beside(&objects, &Behaviour::default(), async {
+        let huge = i64::MAX;
+        let mut hostile = rollout(1, "ok:1");
+        hostile["metadata"]["name"] = json!("hostile");
+        hostile["spec"]["progressDeadlineSeconds"] = json!(huge);
+        hostile["spec"]["minReadySeconds"] = json!(huge - 1);
+        hostile["spec"]["restartAt"] = json!("9999-12-30T23:59:59Z");
+        hostile["spec"]["strategy"]["canary"] = json!({
+            "maxSurge": "9223372036854775807%", "maxUnavailable": huge,
+            "steps": [{"setWeight": 100}, {"pause": {"duration": huge}}],
+        });
+        objects.create(&ROLLOUTS, hostile).unwrap();
+        let mut deployment = rollout(1, "badpull:1");
+        deployment["metadata"]["name"] = json!("late");
+        deployment["spec"]["progressDeadlineSeconds"] = json!(huge);
+        deployment["spec"]["strategy"] =
+            json!({"rollingUpdate": {"maxSurge": huge, "maxUnavailable": "9223372036854775807%"}});
+        objects.create(&DEPLOYMENTS, deployment).unwrap();
+        let shapeless = json!({
+            "metadata": {"name": "shapeless", "namespace": NS, "annotations": "none"},
+            "spec": {"replicas": "two", "selector": [], "template": {"metadata": {"labels": 7}, "spec": "none"},
+                "volumeClaimTemplates": [{"metadata": 1}], "strategy": {"canary": {"steps": [null, 1]}}},
+        });
+        for kind in [&DEPLOYMENTS, &STATEFUL_SETS, &DAEMON_SETS, &JOBS, &ROLLOUTS, &REPLICA_SETS] {
+            objects.create(kind, shapeless.clone()).unwrap();
+        }
+        seconds(2).await;
+        update(
+            &objects,
+            &ROLLOUTS,
+            "hostile",
+            &json!({"spec": {"template": template("ok:2")}}),
+        );
+        let mut status = get(&objects, &ROLLOUTS, "hostile");
+        status["status"] = json!({"currentStepIndex": huge, "pauseConditions": "none", "replicas": -1});
+        objects
+            .update_status(&ROLLOUTS, NS, "hostile", None, &status)
+            .unwrap();
+        objects.create(&ROLLOUTS, rollout(2, "ok:1")).unwrap();
+        seconds(5).await;
+        assert_eq!(get(&objects, &ROLLOUTS, "web")["status"]["phase"], "Healthy");
+        let held = get(&objects, &ROLLOUTS, "hostile");
+        assert_eq!(
+            held["status"]["observedGeneration"],
+            held["metadata"]["generation"].to_string()
+        );
+        let grace = Delete {
+            grace_seconds: Some(u64::MAX),
+            ..Delete::default()
+        };
+        let pod = objects.list(&PODS, Some(NS)).items[0].clone();
+        objects
+            .delete(&PODS, NS, pod["metadata"]["name"].as_str().unwrap(), &grace)
+            .unwrap();
     })
     .await;
 }
