@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aurora_core::error::{ErrorChain, ErrorKind};
 use aurora_core::port::clock::{Clock, SystemClock};
+use aurora_core::port::store::failing::{FailingStore, Side};
 use aurora_core::port::store::memory::InMemoryStore;
 use aurora_core::port::store::{Append, Batch, Precondition, RecordKey, Scan, Scope, Store, StoreError};
 use aurora_core::tenant::Tenant;
@@ -179,6 +180,27 @@ async fn a_blob_whose_body_was_exchanged_is_refused() {
     let error = sealed.get_blob(&ours(), &one).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
     assert_eq!(sealed.get_blob(&ours(), &two).await.unwrap().unwrap(), "two");
+}
+
+#[tokio::test]
+async fn a_blob_can_be_kept_again_after_a_crash_at_any_write() {
+    for write in 1..=4 {
+        for side in [Side::Before, Side::After] {
+            let memory = InMemoryStore::new(clock());
+            let failing = FailingStore::new(memory.clone()).with_crash(write, side);
+            let crashing = SealedStore::new(failing, masters());
+            let error = crashing.put_blob(&ours(), "body".into()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "write {write} {side:?}");
+
+            let restarted = SealedStore::new(memory, masters());
+            let digest = aurora_core::digest::Digest::of(b"body");
+            let found = restarted.get_blob(&ours(), &digest).await.unwrap();
+            assert_eq!(found.is_some(), (write, side) == (4, Side::After));
+            assert_eq!(restarted.put_blob(&ours(), "body".into()).await.unwrap(), digest);
+            let found = restarted.get_blob(&ours(), &digest).await.unwrap();
+            assert_eq!(found.unwrap(), "body", "write {write} {side:?}");
+        }
+    }
 }
 
 #[tokio::test]

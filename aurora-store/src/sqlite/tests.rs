@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::schema::{MIGRATIONS, Migration, migrate};
+use super::threads::Writer;
 use super::{OpenError, SqliteStore};
 
 mod laws {
@@ -230,4 +231,59 @@ fn put(id: &str) -> Batch {
     let mut batch = Batch::new(Scope::Global);
     batch.puts.push((RecordKey::new("thing", id), "x".into()));
     batch
+}
+
+#[tokio::test]
+async fn a_write_that_breaks_its_group_harms_only_itself() {
+    let sql = Connection::open_in_memory().unwrap();
+    sql.execute_batch("CREATE TABLE kept (number INTEGER PRIMARY KEY)")
+        .unwrap();
+    let written = Arc::new(tokio::sync::watch::Sender::new(0));
+    let writer = Writer::start(sql, clock(), written).unwrap();
+
+    // One that keeps the writer busy, so that what is sent meanwhile forms one group.
+    let (begun, begins) = std::sync::mpsc::channel::<()>();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let busy = writer.write(move |_, _| {
+        let _ = begun.send(());
+        let _ = held.lock().unwrap().recv();
+        Ok(Ok(()))
+    });
+    futures::pin_mut!(busy);
+    assert!(futures::poll!(busy.as_mut()).is_pending());
+    begins.recv().unwrap();
+    let insert = |number: i64, breaks: bool| {
+        writer.write(move |sql, _| {
+            sql.execute("INSERT INTO kept VALUES (?1)", [number])?;
+            if breaks {
+                sql.execute("INSERT INTO absent VALUES (1)", [])?;
+            }
+            Ok(Ok(number))
+        })
+    };
+    let group = join_all([insert(1, false), insert(2, true), insert(3, false)]);
+    futures::pin_mut!(group);
+    assert!(futures::poll!(group.as_mut()).is_pending());
+    drop(release);
+    busy.await.unwrap();
+
+    let results = group.await;
+    assert_eq!(results[0].as_ref().unwrap(), &1);
+    assert_eq!(results[2].as_ref().unwrap(), &3);
+    let error = results[1].as_ref().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let kept = writer.write(|sql, _| {
+        let mut numbers = sql.prepare("SELECT number FROM kept ORDER BY number")?;
+        let numbers: Vec<i64> = numbers
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(Ok(numbers))
+    });
+    let kept = kept.await.unwrap();
+    assert_eq!(
+        kept,
+        [1, 3],
+        "what was refused left something, or took others with it"
+    );
 }

@@ -140,11 +140,13 @@ async fn answers_are_kept_by_nobody() {
     }
 }
 
-#[test]
-fn a_panic_is_a_problem_that_says_nothing_of_its_cause() {
+#[tokio::test]
+async fn a_panic_is_a_problem_that_says_nothing_of_its_cause() {
     let response = crate::rest::layers::panicked(Box::new("the secret is hunter2"));
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    let body = futures::executor::block_on(axum::body::to_bytes(response.into_body(), usize::MAX)).unwrap();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX)
+        .await
+        .unwrap();
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(body["code"], "internal");
     assert!(!body.to_string().contains("hunter2"));
