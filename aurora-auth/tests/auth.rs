@@ -12,6 +12,8 @@ mod issue;
 mod keys;
 #[path = "auth/laws.rs"]
 mod laws;
+#[path = "auth/logs.rs"]
+mod logs;
 #[path = "auth/source.rs"]
 mod source;
 #[path = "auth/verify.rs"]

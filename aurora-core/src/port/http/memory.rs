@@ -187,7 +187,11 @@ fn origin_of(url: &str) -> Result<&str, HttpError> {
 
 fn host_of(url: &str) -> Result<&str, HttpError> {
     let authority = origin_of(url)?.rsplit('/').next().unwrap_or_default();
-    Ok(authority.rsplit_once(':').map_or(authority, |(host, _)| host))
+    // The colons of an IPv6 address are no port.
+    if let Some((host, _)) = authority.split_once(']') {
+        return Ok(&authority[..host.len() + 1]);
+    }
+    Ok(authority.split_once(':').map_or(authority, |(host, _)| host))
 }
 
 fn invalid(problem: &str) -> HttpError {
@@ -257,6 +261,18 @@ mod tests {
             );
         }
         assert_eq!(seen, [500, 200, 200]);
+    }
+
+    #[test]
+    fn a_host_is_found_in_every_form() {
+        for (url, host) in [
+            ("http://a.example", "a.example"),
+            ("https://a.example:8443/x?y", "a.example"),
+            ("http://[::1]/", "[::1]"),
+            ("http://[fd00::1]:80/", "[fd00::1]"),
+        ] {
+            assert_eq!(host_of(url).ok(), Some(host), "{url}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
