@@ -223,6 +223,8 @@ async fn a_parameter_that_is_unknown_or_wrong_is_refused() {
         let answer = world.get(&ada, path).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
     }
+    let answer = world.get(&ada, "/events?topic=pipelines,agents").await;
+    assert_eq!(answer.status, StatusCode::NOT_IMPLEMENTED);
 }
 
 #[tokio::test(start_paused = true)]
