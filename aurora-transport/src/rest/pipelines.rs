@@ -107,11 +107,7 @@ pub(super) async fn list(
         page: params.one("cursor")?,
         counts: words::<Facet>(&mut params, "counts")?,
     };
-    for later in LATER {
-        if params.one(later)?.is_some() {
-            return Err(Refusal::not_yet(&format!("the parameter `{later}` of this list")));
-        }
-    }
+    params.not_yet(&LATER)?;
     params.finish()?;
     let page = api.inner.plane.list(&grant, &query).await?;
     let answer = ListAnswer {

@@ -209,6 +209,7 @@ async fn a_parameter_that_is_unknown_or_wrong_is_refused() {
         ("cursor=x", StatusCode::UNPROCESSABLE_ENTITY),
         ("since=yesterday", StatusCode::UNPROCESSABLE_ENTITY),
         ("needs=me", StatusCode::NOT_IMPLEMENTED),
+        ("sort=startedAt", StatusCode::NOT_IMPLEMENTED),
     ] {
         let answer = world.get(&ada, &format!("/pipelines?{query}")).await;
         assert_eq!(answer.status, status, "{query}");
