@@ -273,3 +273,37 @@ async fn a_server_that_stops_leaves_no_task() {
     net.stop.cancel();
     net.tasks.drain(MINUTE).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_asked_for_before_anything_else() {
+    let net = Net::start(|hub| hub);
+    let connector = GrpcConnector::new(&net.url(), Trust::pem(net.authority.pem())).unwrap();
+    for token in ["", "not a token", "new\nline"] {
+        let refused = connector.connect(&Secret::new(token)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unauthenticated, "{refused:?}");
+    }
+    // The right credential for another name opens a stream, and is then told that it is denied.
+    let token = net.tokens.issue(machine(&["prod"])).secret;
+    let mut link = connector.connect(&token).await.unwrap();
+    let hello = aurora_core::session::Hello {
+        agent: key("staging").name,
+        instance: aurora_core::id::InstanceId::at(jiff::Timestamp::UNIX_EPOCH, [1; 10]),
+        replicas: 1,
+        versions: (1, 1),
+        features: vec![],
+        software: "by hand".into(),
+        labels: Default::default(),
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    link.tx
+        .send(aurora_core::session::FromAgent::Hello(hello))
+        .await
+        .unwrap();
+    match link.rx.recv().await {
+        Some(aurora_core::session::FromHub::Goodbye { reason, .. }) => {
+            assert_eq!(reason, aurora_core::session::CloseReason::Denied);
+        }
+        other => panic!("a goodbye was expected, not {other:?}"),
+    }
+    assert!(link.rx.recv().await.is_none());
+}

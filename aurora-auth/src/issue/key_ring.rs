@@ -331,6 +331,20 @@ mod tests {
         assert!(!shown.contains("pkcs8"), "{shown}");
     }
 
+    /// The form in which version 1 stores keys; it must be readable for ever.
+    const STORED_V1: &str = r#"{"v":1,"keys":[{"alg":"ES256","pkcs8":"MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgGlF+cEVdkc2ho/kcKc9kI114uj+2he1dP2q3TDqo3MChRANCAATxfb2vkC+/roPc+nZHoB5CE80ij6zJ+oAw9y9YYOXnObMpRK2hna+M/iddJDprgQ5bCpqlTraxPRPESBKQgbmL","signsFrom":"2027-01-15T08:00:00Z"}]}"#;
+
+    #[test]
+    fn keys_that_version_1_stored_are_read_and_written_alike() {
+        let ring = KeyRing::decode(STORED_V1.as_bytes()).unwrap();
+        assert_eq!(ring.signing(at(0)).unwrap().signs_from, at(0));
+        assert_eq!(
+            ring.published()["keys"][0]["x"],
+            "8X29r5Avv66D3Pp2R6AeQhPNIo-syfqAMPcvWGDl5zk"
+        );
+        assert_eq!(String::from_utf8(ring.encode()).unwrap(), STORED_V1);
+    }
+
     #[test]
     fn the_id_of_a_key_is_its_thumbprint() {
         let point = PublicPoint {

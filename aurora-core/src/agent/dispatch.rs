@@ -16,6 +16,9 @@ use crate::id::CommandId;
 use crate::port::executor::ClusterExecutor;
 use crate::tasks::{Stuck, Tasks};
 
+/// No command takes longer, whatever its deadline says.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// How much an agent does and remembers at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -314,7 +317,7 @@ impl State {
 impl Run {
     fn new(command: Command, mailbox: &Arc<Mailbox>, cancel: CancellationToken) -> Self {
         Self {
-            due: Instant::now() + command.deadline,
+            due: Instant::now() + command.deadline.min(LONGEST),
             command,
             cancel,
             viewers: Mutex::new(Viewers {
@@ -372,10 +375,13 @@ impl Job {
     /// Gives the command up; it stops unless another reader wants it. The outcome arrives in the mailbox.
     pub(crate) fn cancel(&self) {
         let Some(run) = &self.run else { return };
+        // Under the lock, so that no redelivery attaches to what is about to stop.
+        let mut state = self.dispatcher.state();
         if run.leave(&self.mailbox) {
-            self.dispatcher.state().release(run);
+            state.release(run);
             run.cancel.cancel();
         }
+        drop(state);
         self.mailbox.post(Update::Finished(Outcome::Cancelled));
     }
 }

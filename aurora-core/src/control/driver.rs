@@ -15,7 +15,7 @@ use super::{Inner, journal};
 use crate::error::ErrorChain;
 use crate::id::PipelineId;
 use crate::manifest::ObjectRef;
-use crate::pipeline::{Effect, EffectKind, Heard, Input, Pipeline, decide, next_wake, outstanding};
+use crate::pipeline::{Asked, Effect, EffectKind, Heard, Input, Pipeline, decide, next_wake, outstanding};
 use crate::port::store::{Batch, Lease, Scope, StoreError};
 use crate::progress::Progress;
 use crate::tasks::Tasks;
@@ -321,11 +321,18 @@ impl Driver {
         }
     }
 
-    /// The fence of a command: that of the event that asked for it, so that sent again it is the same.
+    /// The fence of a command.
+    ///
+    /// A plan keeps that of the event that asked for it, so that sent again, also under a later lease, it
+    /// is the same and nothing is written anew; acts are told apart by what they expect.
     fn fence_of(&self, effect: &Effect) -> u64 {
         let asked = match &effect.kind {
-            EffectKind::Command { asked, .. } => self.pipeline.fence_at(*asked),
-            EffectKind::AwaitAgent | EffectKind::Begin | EffectKind::Observe { .. } => None,
+            EffectKind::Command {
+                asked,
+                order: Asked::Apply { .. } | Asked::Finish { .. },
+                ..
+            } => self.pipeline.fence_at(*asked),
+            _ => None,
         };
         asked.unwrap_or(self.lease.fence)
     }

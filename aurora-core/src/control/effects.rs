@@ -54,7 +54,6 @@ pub(super) struct Job {
     pub(super) inner: Arc<Inner>,
     pub(super) tenant: Tenant,
     pub(super) scope: Scope,
-    /// The fence of the event that asked for it.
     pub(super) fence: u64,
     pub(super) pipeline: PipelineId,
     pub(super) application: String,

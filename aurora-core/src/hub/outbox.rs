@@ -9,6 +9,9 @@ use crate::command::Command;
 use crate::id::RequestId;
 use crate::session::FromHub;
 
+/// While so many control frames wait, an agent's claims about unknown commands are passed over.
+const MAX_CONTROL: usize = 4096;
+
 /// Bounded by the commands in flight: one command, one cancel and one credit each, besides heartbeats.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -36,9 +39,20 @@ impl Outbox {
                 return;
             }
         }
+        let nack = |frame: &FromHub| matches!(frame, FromHub::InventoryNack(_));
+        if nack(&frame) && lanes.control.iter().any(nack) {
+            return;
+        }
         lanes.control.push_back(frame);
         drop(lanes);
         self.changed.notify_one();
+    }
+
+    /// Cancels what the hub does not know; while many frames wait it is left to the next heartbeat.
+    pub(crate) fn cancel_unknown(&self, request: RequestId) {
+        if self.lanes().control.len() < MAX_CONTROL {
+            self.control(FromHub::Cancel(request));
+        }
     }
 
     /// Adds a command.

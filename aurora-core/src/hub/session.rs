@@ -155,7 +155,7 @@ impl Session {
     pub(super) fn reconcile(&self, in_hand: &[RequestId]) {
         let nobodys = self.calls().reconcile(in_hand);
         for request in nobodys {
-            self.outbox.control(FromHub::Cancel(request));
+            self.outbox.cancel_unknown(request);
         }
     }
 

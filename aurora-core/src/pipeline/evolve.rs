@@ -29,10 +29,8 @@ pub(super) fn evolve_in_place(pipeline: &mut Pipeline, event: &Event) {
         Ok(()) => {
             pipeline.version = version;
             pipeline.changed_at = event.at;
-            if let Some(fence) = event.fence
-                && pipeline.fence_at(version) != Some(fence)
-            {
-                pipeline.fences.insert(version, fence);
+            if pipeline.fence_at(version) != event.fence {
+                pipeline.fences.insert(version, event.fence);
             }
         }
         Err(message) => pipeline.parked = Some(Parked { version, message }),

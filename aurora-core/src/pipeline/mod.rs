@@ -96,8 +96,8 @@ pub struct Pipeline {
     pub ended: Option<Ended>,
     /// Why it cannot be read any further.
     pub parked: Option<Parked>,
-    /// From which version on events were stored under which lease.
-    pub fences: BTreeMap<u64, u64>,
+    /// From which version on events were stored under which lease, or under none.
+    pub fences: BTreeMap<u64, Option<u64>>,
 }
 
 /// Why a pipeline is being ended before its work is done.
@@ -169,9 +169,10 @@ impl Pipeline {
         }
     }
 
-    /// The fence of the lease under which the event of this version was stored; `None` before the first.
+    /// The fence of the lease under which the event of this version was stored, if it was under one.
     pub fn fence_at(&self, version: u64) -> Option<u64> {
-        self.fences.range(..=version).next_back().map(|(_, fence)| *fence)
+        let (_, fence) = self.fences.range(..=version).next_back()?;
+        *fence
     }
 
     /// Folds stored events, in order, onto this state.

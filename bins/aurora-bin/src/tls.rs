@@ -1,6 +1,8 @@
 //! Certificates of servers: from files, or of a certificate authority that was made on the spot.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -98,26 +100,25 @@ impl Authority {
     /// # Errors
     /// When the directory cannot be used, or holds something else.
     pub fn kept_in(directory: &Path, now: Timestamp) -> Result<Self> {
-        let (certificate_file, key_file) = (directory.join("ca.pem"), directory.join("ca.key"));
-        if key_file.exists() || certificate_file.exists() {
-            let text = |path: &Path| {
-                fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
-            };
-            let (certificate, key) = (text(&certificate_file)?, text(&key_file)?);
-            let key = KeyPair::from_pem(&key)
-                .with_context(|| format!("{} is not a private key in PEM form", key_file.display()))?;
-            // Issuing needs only the name and the key, and the name is always the same.
-            return Ok(Self {
-                issuer: Issuer::new(authority_params(now)?, key),
-                certificate,
-            });
-        }
-        let made = Self::generate(now)?;
         fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
-        write_private(&key_file, &made.issuer.key().serialize_pem())?;
-        fs::write(&certificate_file, &made.certificate)
-            .with_context(|| format!("{} cannot be written", certificate_file.display()))?;
-        Ok(made)
+        let key_file = directory.join("ca.key");
+        let key = read_or_create(&key_file, || {
+            Ok(KeyPair::generate().context("no key can be made")?.serialize_pem())
+        })?;
+        let key = KeyPair::from_pem(&key)
+            .with_context(|| format!("{} is not a private key in PEM form", key_file.display()))?;
+        // Issuing needs only the name and the key, and the name is always the same.
+        let params = authority_params(now)?;
+        let certificate = read_or_create(&directory.join("ca.pem"), || {
+            Ok(params
+                .self_signed(&key)
+                .context("the authority cannot be signed")?
+                .pem())
+        })?;
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            certificate,
+        })
     }
 
     /// The authority's certificate, PEM.
@@ -324,6 +325,28 @@ fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i64) -> Re
     Ok(())
 }
 
+/// What a file holds; where it is absent, what is made for it. Of several that make it at once one wins, and
+/// all get what the winner made, whole.
+fn read_or_create(path: &Path, make: impl FnOnce() -> Result<String>) -> Result<String> {
+    let read = || fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
+    if path.exists() {
+        return read();
+    }
+    // Not the process's id: in containers every process is the first.
+    let random = RandomState::new().build_hasher().finish();
+    let draft = path.with_extension(format!("{random:016x}.new"));
+    write_private(&draft, &make()?)?;
+    let linked = fs::hard_link(&draft, path);
+    // A draft that stays does no harm.
+    let _ = fs::remove_file(&draft);
+    match linked {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("{} cannot be written", path.display()))
+        }
+        _ => read(),
+    }
+}
+
 /// Writes a file that only its owner can read.
 ///
 /// # Errors
@@ -366,6 +389,38 @@ mod tests {
                 .mode();
             assert_eq!(mode & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn many_that_start_at_once_keep_one_authority() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept: Vec<_> = std::thread::scope(|threads| {
+            let started: Vec<_> = (0..8)
+                .map(|number| {
+                    let directory = folder.path();
+                    threads.spawn(move || {
+                        read_or_create(&directory.join("one"), || Ok(format!("made by {number}"))).unwrap()
+                    })
+                })
+                .collect();
+            started.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let held = fs::read_to_string(folder.path().join("one")).unwrap();
+        assert!(kept.iter().all(|text| *text == held), "{kept:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft stays");
+    }
+
+    #[test]
+    fn a_certificate_that_is_lost_is_signed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Authority::kept_in(folder.path(), now()).unwrap();
+        fs::remove_file(folder.path().join("ca.pem")).unwrap();
+        let again = Authority::kept_in(folder.path(), now()).unwrap();
+        assert_eq!(
+            first.issuer.key().serialize_pem(),
+            again.issuer.key().serialize_pem()
+        );
+        assert!(folder.path().join("ca.pem").exists());
     }
 
     #[test]

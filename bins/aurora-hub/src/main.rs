@@ -4,6 +4,7 @@ mod config;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use aurora_bin::http_server::HttpServer;
@@ -14,6 +15,9 @@ use aurora_transport::grpc::{GrpcListener, RoutingService};
 use tokio_util::sync::CancellationToken;
 
 use self::config::HubConfig;
+
+/// Once no command is under way, connections have this long to end by themselves.
+const CLOSING: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     process::main(&config::SPEC, HubConfig::read, serve)
@@ -44,11 +48,12 @@ async fn serve(config: HubConfig, process: Process) -> Result<()> {
         close.cancel();
         ended
     };
-    let (routed, agents, callers) = tokio::join!(
+    let (routed, _, _) = tokio::join!(
         routing,
-        for_agents.serve(agent_routes, close.clone(), process.grace),
-        for_callers.serve(caller_routes, close.clone(), process.grace),
+        for_agents.serve(agent_routes, close.clone(), CLOSING),
+        for_callers.serve(caller_routes, close.clone(), CLOSING),
     );
-    routed.and(agents).and(callers)?;
+    // A caller's stream stays open without commands: cutting it off loses nothing.
+    routed?;
     Ok(())
 }

@@ -65,7 +65,7 @@ pub(crate) fn validate(
     object: &Value,
     ty: Ty,
 ) -> Result<(), ApiError> {
-    let mut problems = Vec::new();
+    let mut problems = not_objects(object);
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     if live.is_none() && !name.is_empty() && !is_name(resource, name) {
         problems.push((
@@ -98,6 +98,35 @@ pub(crate) fn validate(
     } else {
         Err(ApiError::invalid(resource, name, &problems))
     }
+}
+
+/// Checks an object whose status is about to be replaced.
+pub(crate) fn validate_status(resource: &Resource, object: &Value, ty: Ty) -> Result<(), ApiError> {
+    let mut problems = not_objects(object);
+    problems.extend(
+        mistakes(object, ty)
+            .into_iter()
+            .filter(|(field, _)| field.starts_with("status")),
+    );
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    Err(ApiError::invalid(resource, name, &problems))
+}
+
+/// No kind has a `spec` or a `status` that is something else than an object.
+fn not_objects(object: &Value) -> Vec<Problem> {
+    ["spec", "status"]
+        .into_iter()
+        .filter_map(|field| {
+            let value = object.get(field)?;
+            (!value.is_object() && !value.is_null()).then(|| {
+                let problem = format!("Invalid value: {value}: {field} in body must be of type object");
+                (field.to_owned(), problem)
+            })
+        })
+        .collect()
 }
 
 /// Keeps what the cluster assigned when a client replaces an object without repeating it.
@@ -216,9 +245,13 @@ fn secret(object: &mut Value) {
         return;
     };
     let data = map.entry("data").or_insert(json!({}));
+    let Some(data) = data.as_object_mut() else {
+        return;
+    };
     for (name, text) in texts {
         let text = text.as_str().unwrap_or_default();
-        data[name] = base64::engine::general_purpose::STANDARD.encode(text).into();
+        let text = base64::engine::general_purpose::STANDARD.encode(text);
+        data.insert(name, text.into());
     }
 }
 

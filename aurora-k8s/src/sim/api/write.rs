@@ -179,7 +179,11 @@ impl Write<'_> {
                 return Err(ApiError::modified(self.resource, self.name()));
             }
             let mut object = (*live).clone();
-            object["spec"]["replicas"] = next["spec"]["replicas"].as_i64().unwrap_or(0).into();
+            let replicas = next["spec"]["replicas"].as_i64().unwrap_or(0);
+            let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else {
+                return Err(ApiError::rejected());
+            };
+            spec.insert("replicas".to_owned(), replicas.into());
             let stored = self.store_main(&live, object, |object| {
                 let manager = self.updater("scale");
                 record_update(
@@ -198,17 +202,23 @@ impl Write<'_> {
     }
 
     fn patched(&self, kind: PatchKind, live: &Value, patch: &Value, ty: Ty) -> Result<Value, ApiError> {
-        match kind {
-            PatchKind::Json => json_patch(live, patch).ok_or_else(ApiError::rejected),
-            PatchKind::Strategic => Ok(strategic(live, patch, ty)),
+        let next = match kind {
+            PatchKind::Json => json_patch(live, patch).ok_or_else(ApiError::rejected)?,
+            PatchKind::Strategic | PatchKind::Merge | PatchKind::Apply if !patch.is_object() => {
+                return Err(ApiError::bad_request("the patch must be an object"));
+            }
+            PatchKind::Strategic => strategic(live, patch, ty),
             PatchKind::Merge | PatchKind::Apply => {
-                if !patch.is_object() {
-                    return Err(ApiError::bad_request("a merge patch must be an object"));
-                }
                 let mut next = live.clone();
                 merge(&mut next, patch);
-                Ok(next)
+                next
             }
+        };
+        // A patch can replace anything, but not make something else of an object.
+        if next["metadata"].is_object() {
+            Ok(next)
+        } else {
+            Err(ApiError::rejected())
         }
     }
 
@@ -276,6 +286,7 @@ impl Write<'_> {
                 // An apply has settled the owners already.
                 object["metadata"]["managedFields"] = next["metadata"]["managedFields"].clone();
                 admission::drop_nulls(self.resource, &mut object);
+                admission::validate_status(self.resource, &object, self.ty())?;
                 record(&mut object);
                 if object["metadata"]["managedFields"].is_null()
                     && let Some(metadata) = object["metadata"].as_object_mut()

@@ -53,7 +53,7 @@ pub struct Command {
     #[prost(string, tag = "3")]
     pub initiator: ::prost::alloc::string::String,
     /// How long the command may still take, in milliseconds, counted from its arrival (clocks are not
-    /// compared). Never 0. When it is over the outcome is `deadline_exceeded`.
+    /// compared). Never 0, at most 86400000. When it is over the outcome is `deadline_exceeded`.
     #[prost(uint64, tag = "4")]
     pub deadline_ms: u64,
     /// W3C `traceparent`, or empty; at most 128 bytes.

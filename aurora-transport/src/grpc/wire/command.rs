@@ -8,6 +8,9 @@ use aurora_core::progress::ExpectToken;
 
 use super::{BadField, NAME, digest, id, millis, needed, pb, present, text};
 
+/// The longest deadline that is taken.
+const MAX_DEADLINE_MS: u64 = 24 * 3600 * 1000;
+
 impl From<Command> for pb::Command {
     fn from(command: Command) -> Self {
         Self {
@@ -28,6 +31,9 @@ impl TryFrom<pb::Command> for Command {
     fn try_from(wire: pb::Command) -> Result<Self, BadField> {
         if wire.deadline_ms == 0 {
             return Err(BadField::new("command.deadline_ms", "is 0"));
+        }
+        if wire.deadline_ms > MAX_DEADLINE_MS {
+            return Err(BadField::new("command.deadline_ms", "is more than a day"));
         }
         let pipeline = match wire.pipeline.as_str() {
             "" => None,

@@ -464,6 +464,9 @@ fn texts_beyond_their_limit_are_refused() {
     let mut wire = pb::Command::from(command(verbs()[0].clone()));
     wire.initiator = "x".repeat(513);
     assert_eq!(Command::try_from(wire).unwrap_err().field, "command.initiator");
+    let mut wire = pb::Command::from(command(verbs()[0].clone()));
+    wire.deadline_ms = u64::MAX;
+    assert_eq!(Command::try_from(wire).unwrap_err().field, "command.deadline_ms");
     let mut wire = pb::Progress::from(level(Standing::Moving));
     wire.weight.as_mut().unwrap().wanted = 101;
     assert_eq!(Progress::try_from(wire).unwrap_err().field, "weight");

@@ -4,6 +4,7 @@ mod clients;
 mod controllers;
 mod discovery;
 mod errors;
+mod hostile;
 mod kubectl;
 mod lists;
 mod watches;
