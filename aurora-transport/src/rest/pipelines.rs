@@ -25,6 +25,8 @@ use super::wire::{EvidenceAnswer, EvidenceItem, ListAnswer, Page, TargetAnswer, 
 const DEFAULT_LINES: usize = 100;
 /// The most lines of one answer.
 const MAX_LINES: usize = 500;
+/// Parameters of the list that are planned and not there yet.
+const LATER: [&str; 4] = ["commit", "fields", "sort", "source"];
 /// Digits of the name of a piece of evidence: enough for one pipeline.
 const EVIDENCE_DIGITS: usize = 16;
 
@@ -105,6 +107,7 @@ pub(super) async fn list(
         page: params.one("cursor")?,
         counts: words::<Facet>(&mut params, "counts")?,
     };
+    params.not_yet(&LATER)?;
     params.finish()?;
     let page = api.inner.plane.list(&grant, &query).await?;
     let answer = ListAnswer {

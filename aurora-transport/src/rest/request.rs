@@ -76,6 +76,14 @@ impl Params {
         }
     }
 
+    /// Refuses parameters that are planned and not there yet.
+    pub(super) fn not_yet(&self, later: &[&str]) -> Result<(), Refusal> {
+        match self.given.iter().find(|(name, _)| later.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, _)) => Err(Refusal::not_yet(&format!("the parameter `{name}`"))),
+        }
+    }
+
     /// Refuses what nobody took: a mistyped filter must not show everything.
     pub(super) fn finish(self) -> Result<(), Refusal> {
         match self.given.first() {

@@ -8,6 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::{HeaderName, LOCATION};
 use http::{HeaderValue, StatusCode};
+use serde_json::json;
 
 use super::Api;
 use super::answer::with_type;
@@ -62,11 +63,15 @@ pub(super) async fn submit(
         pipeline_id: submitted.pipeline,
         warnings: submitted.warnings,
     };
-    let mut response = with_type(
-        StatusCode::ACCEPTED,
-        HeaderValue::from_static(answer_type),
-        &answer,
-    );
+    let media_type = HeaderValue::from_static(answer_type);
+    let mut response = if answer_type == START {
+        // The older product's clients print warnings and know no structure in them.
+        let warnings: Vec<String> = answer.warnings.iter().map(ToString::to_string).collect();
+        let texts = json!({"pipelineId": answer.pipeline_id, "warnings": warnings});
+        with_type(StatusCode::ACCEPTED, media_type, &texts)
+    } else {
+        with_type(StatusCode::ACCEPTED, media_type, &answer)
+    };
     if let Ok(location) = HeaderValue::try_from(format!("/pipelines/{}", answer.pipeline_id)) {
         response.headers_mut().insert(LOCATION, location);
     }

@@ -209,6 +209,7 @@ async fn a_parameter_that_is_unknown_or_wrong_is_refused() {
         ("cursor=x", StatusCode::UNPROCESSABLE_ENTITY),
         ("since=yesterday", StatusCode::UNPROCESSABLE_ENTITY),
         ("needs=me", StatusCode::NOT_IMPLEMENTED),
+        ("sort=startedAt", StatusCode::NOT_IMPLEMENTED),
     ] {
         let answer = world.get(&ada, &format!("/pipelines?{query}")).await;
         assert_eq!(answer.status, status, "{query}");
@@ -223,6 +224,8 @@ async fn a_parameter_that_is_unknown_or_wrong_is_refused() {
         let answer = world.get(&ada, path).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
     }
+    let answer = world.get(&ada, "/events?topic=pipelines,agents").await;
+    assert_eq!(answer.status, StatusCode::NOT_IMPLEMENTED);
 }
 
 #[tokio::test(start_paused = true)]

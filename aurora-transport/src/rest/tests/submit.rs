@@ -13,6 +13,7 @@ async fn the_older_products_client_is_served_as_it_was() {
     let world = World::new().await;
     let mut body = file("shop", "app:1");
     body["targetFilters"] = Value::Null;
+    body["strategies"]["slowly"]["canary"]["steps"][0] = json!({"setWeight": 50});
     body["sourceControl"] = json!({"commit": "abc"});
     body["files"][""] = Value::Null;
     let headers = [
@@ -33,7 +34,8 @@ async fn the_older_products_client_is_served_as_it_was() {
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
     assert_eq!(answer.header("content-type"), START);
     let id = answer.json()["pipelineId"].as_str().unwrap().to_owned();
-    assert!(answer.json()["warnings"].is_array());
+    let warnings = answer.json()["warnings"].clone();
+    assert!(warnings[0].as_str().unwrap().contains("short form"), "{warnings}");
     assert_eq!(answer.header("location"), format!("/pipelines/{id}"));
 
     world.until(&id, "SUCCEEDED").await;
@@ -48,6 +50,18 @@ async fn the_older_products_client_is_served_as_it_was() {
         .await
         .json();
     assert_eq!(view["actor"]["via"], "cli");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warning_has_its_place_and_its_hint() {
+    let world = World::new().await;
+    let mut body = file("shop", "app:1");
+    body["strategies"]["slowly"]["canary"]["steps"][0] = json!({"setWeight": 50});
+    let answer = world.post(&world.ada(), "/pipelines/kubernetes", &body).await;
+    let warning = answer.json()["warnings"][0].clone();
+    assert_eq!(warning["severity"], "warning");
+    assert_eq!(warning["pointer"], "/strategies/slowly/canary/steps/0/setWeight");
+    assert!(warning["line"].as_u64().unwrap() > 0 && warning["hint"].is_string());
 }
 
 #[tokio::test(start_paused = true)]
