@@ -301,7 +301,7 @@ fn check(pipeline: &Pipeline, now: Timestamp, ids: &mut BTreeMap<CommandId, Stri
     }
     let seen = view(pipeline, &Viewer::default(), now);
     assert_eq!(seen.waiting.is_empty(), pipeline.is_final(), "{seen:#?}");
-    assert!(!pipeline.is_final() || (effects.is_empty() && next_wake(pipeline).is_none()));
+    assert!(!pipeline.is_final() || (effects.is_empty() && next_wake(pipeline, now).is_none()));
     for target in pipeline.targets.values() {
         let started = target.started_at.is_some();
         let free = target
