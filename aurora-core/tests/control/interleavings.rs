@@ -372,7 +372,7 @@ fn pipeline_gate_stands(pipeline: &Pipeline, events: &[Event], gate: &GateRef) -
 
 /// Whatever happened: cancelled and answered, every pipeline comes to its end.
 fn finish(mut pipeline: Pipeline, mut now: Timestamp) {
-    let mut step = |pipeline: Pipeline, input: Input, now: Timestamp| {
+    let step = |pipeline: Pipeline, input: Input, now: Timestamp| {
         let events = decide(&pipeline, input, now).unwrap_or_default();
         events.iter().fold(pipeline, evolve)
     };

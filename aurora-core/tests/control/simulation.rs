@@ -184,8 +184,8 @@ impl Simulation {
             },
             weather: Weather {
                 hands: seed % 2 == 1,
-                crashes: seed % 3 != 0,
-                clock: seed % 5 == 0,
+                crashes: !seed.is_multiple_of(3),
+                clock: seed.is_multiple_of(5),
             },
             world,
             chance,
