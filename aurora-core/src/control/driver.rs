@@ -393,7 +393,8 @@ impl Driver {
     /// When time alone changes something: by the rules, or because levels wait to be stored.
     fn wake(&self) -> Instant {
         let now = Instant::now();
-        let by_rule = next_wake(&self.pipeline).map(|at| now + until(self.inner.clock.now(), at));
+        let time = self.inner.clock.now();
+        let by_rule = next_wake(&self.pipeline, time).map(|at| now + until(time, at));
         let by_levels = (!self.levels.is_empty()).then(|| now + OFFER_AGAIN);
         [by_rule, by_levels]
             .into_iter()

@@ -155,7 +155,7 @@ pub(super) fn timer(pipeline: &Pipeline) -> Option<Timestamp> {
         return None;
     }
     if outstanding(pipeline).is_empty() {
-        return next_wake(pipeline);
+        return next_wake(pipeline, pipeline.changed_at);
     }
     Some(pipeline.submitted_at)
 }

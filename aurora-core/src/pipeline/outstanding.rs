@@ -122,8 +122,8 @@ fn of_run(pipeline: &Pipeline, run: &Run) -> Vec<EffectKind> {
     kinds
 }
 
-/// When time alone can change something next.
-pub fn next_wake(pipeline: &Pipeline) -> Option<Timestamp> {
+/// When time alone can change something next, after `now`: what is due by then was decided on.
+pub fn next_wake(pipeline: &Pipeline, now: Timestamp) -> Option<Timestamp> {
     if pipeline.is_final() || pipeline.parked.is_some() {
         return None;
     }
@@ -131,6 +131,7 @@ pub fn next_wake(pipeline: &Pipeline) -> Option<Timestamp> {
         .targets
         .values()
         .flat_map(|target| target_wakes(pipeline, target))
+        .filter(|at| *at > now)
         .min()
 }
 

@@ -343,7 +343,7 @@ fn a_gate_that_stands_again_is_asked_again_later_and_later() {
     play.approve(&["lead"]).unwrap();
     play.answer(0, Acted::WaitForPods);
     assert!(play.tick_at(4).is_empty());
-    assert_eq!(next_wake(&play.pipeline), Some(at(5)));
+    assert_eq!(next_wake(&play.pipeline, at(play.now)), Some(at(5)));
     assert_eq!(kinds(&play.tick_at(5)), ["actsAsked"]);
     assert!(play.tick_at(100).is_empty(), "it is not answered yet");
     play.answer(1, Acted::Done);
@@ -393,7 +393,11 @@ fn times_of_failure_are_counted_from_the_first_sight() {
         let mut events = play.see(vec![bad(), level("worker", Standing::Moving, 0)]);
         if after > 0 {
             assert_eq!(play.failure(), None, "{code}");
-            assert_eq!(next_wake(&play.pipeline), Some(at(10 + after)), "{code}");
+            assert_eq!(
+                next_wake(&play.pipeline, at(play.now)),
+                Some(at(10 + after)),
+                "{code}"
+            );
             assert!(play.tick_at(9 + after).is_empty(), "{code}");
             events = play.tick_at(10 + after);
         }
@@ -498,7 +502,10 @@ fn going_back_promotes_in_full_what_had_finished_and_ends_when_done() {
     assert_eq!(kinds(&events), ["finished", "targetEnded", "pipelineEnded"]);
     assert_eq!(play.pipeline.ended.unwrap().rolled_back, Some(RolledBack::Yes));
     assert_eq!(
-        (outstanding(&play.pipeline), next_wake(&play.pipeline)),
+        (
+            outstanding(&play.pipeline),
+            next_wake(&play.pipeline, at(play.now))
+        ),
         (Vec::new(), None)
     );
 }
@@ -547,6 +554,26 @@ fn a_rollout_that_nobody_takes_up_is_named_after_a_minute() {
     };
     assert!(!said(&play, 59));
     assert!(said(&play, 60));
+}
+
+#[test]
+fn a_gate_whose_pods_went_away_after_the_act_does_not_wake_for_what_is_past() {
+    let mut play = Play::moving(false);
+    play.see(vec![paused("shop", 1), level("worker", Standing::Done, 5)]);
+    play.approve(&["lead"]).unwrap();
+    play.answer(0, Acted::WaitForPods);
+    let unready = Standing::AtPause {
+        index: 1,
+        ready: false,
+        inconclusive: false,
+    };
+    play.see(vec![level("shop", unready, 1)]);
+    assert!(play.tick_at(60).is_empty(), "it waits for its pods");
+    assert_eq!(
+        next_wake(&play.pipeline, at(60)),
+        Some(at(600)),
+        "only the timeout is ahead"
+    );
 }
 
 #[test]
@@ -631,7 +658,10 @@ fn an_event_that_does_not_fit_parks_the_pipeline() {
     let parked = evolve(play.pipeline.clone(), &event);
     assert_eq!(parked.state(), State::Parked);
     assert!(parked.parked.as_ref().unwrap().message.contains("`moon`"));
-    assert_eq!((outstanding(&parked), next_wake(&parked)), (Vec::new(), None));
+    assert_eq!(
+        (outstanding(&parked), next_wake(&parked, at(1))),
+        (Vec::new(), None)
+    );
     let first = evolve(Pipeline::new(play.pipeline.id), &event);
     assert!(first.parked.is_some(), "a log begins with a submit");
 }

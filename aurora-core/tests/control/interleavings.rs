@@ -301,7 +301,7 @@ fn check(pipeline: &Pipeline, now: Timestamp, ids: &mut BTreeMap<CommandId, Stri
     }
     let seen = view(pipeline, &Viewer::default(), now);
     assert_eq!(seen.waiting.is_empty(), pipeline.is_final(), "{seen:#?}");
-    assert!(!pipeline.is_final() || (effects.is_empty() && next_wake(pipeline).is_none()));
+    assert!(!pipeline.is_final() || (effects.is_empty() && next_wake(pipeline, now).is_none()));
     for target in pipeline.targets.values() {
         let started = target.started_at.is_some();
         let free = target
@@ -372,7 +372,7 @@ fn pipeline_gate_stands(pipeline: &Pipeline, events: &[Event], gate: &GateRef) -
 
 /// Whatever happened: cancelled and answered, every pipeline comes to its end.
 fn finish(mut pipeline: Pipeline, mut now: Timestamp) {
-    let mut step = |pipeline: Pipeline, input: Input, now: Timestamp| {
+    let step = |pipeline: Pipeline, input: Input, now: Timestamp| {
         let events = decide(&pipeline, input, now).unwrap_or_default();
         events.iter().fold(pipeline, evolve)
     };

@@ -184,8 +184,8 @@ impl Simulation {
             },
             weather: Weather {
                 hands: seed % 2 == 1,
-                crashes: seed % 3 != 0,
-                clock: seed % 5 == 0,
+                crashes: !seed.is_multiple_of(3),
+                clock: seed.is_multiple_of(5),
             },
             world,
             chance,
@@ -441,13 +441,43 @@ impl Simulation {
         assert!(pipelines.values().all(Pipeline::is_final));
         if !self.weather.hands {
             self.check_acts();
+            self.check_clusters(&pipelines);
         }
     }
 
-    /// Per gate (an object's revision and step) one promote took effect.
+    /// What each cluster holds in the end is the last version that succeeded there, whatever came after it.
+    fn check_clusters(&self, pipelines: &BTreeMap<PipelineId, Pipeline>) {
+        // Absent: nothing can be said, since a failure left its objects behind.
+        let mut images: BTreeMap<(String, String), Option<String>> = BTreeMap::new();
+        for pipeline in pipelines.values() {
+            let image = pipeline.description.rsplit(' ').next().unwrap().to_owned();
+            for target in pipeline.targets.values() {
+                let place = (target.account.to_string(), target.namespace.clone());
+                let Phase::Ended { end, .. } = target.phase else {
+                    panic!("{place:?} has not ended");
+                };
+                match end {
+                    End::Succeeded => drop(images.insert(place, Some(image.clone()))),
+                    End::NeverStarted | End::RolledBack => {}
+                    End::Failed | End::LeftAsIs | End::RollbackFailed => drop(images.insert(place, None)),
+                }
+            }
+        }
+        for ((account, namespace), image) in images {
+            let Some(image) = image else { continue };
+            for name in DEPLOYMENTS {
+                let object = ObjectRef::new("argoproj.io", "Rollout", &namespace, name);
+                let body = self.world.cluster(&account).object(&object).unwrap();
+                let held = &body["spec"]["template"]["spec"]["containers"][0]["image"];
+                assert_eq!(held, &json!(image), "{account} {object}");
+            }
+        }
+    }
+
+    /// Per gate (an object's revision and step) one promote took effect, per object and stamp one apply.
     fn check_acts(&self) {
         for (account, cluster) in &self.world.clusters {
-            let mut seen = BTreeSet::new();
+            let (mut seen, mut applied) = (BTreeSet::new(), BTreeSet::new());
             for write in cluster.writes() {
                 if let Write::Acted {
                     object,
@@ -459,6 +489,11 @@ impl Simulation {
                     let gate = (object, revision, step);
                     assert!(!seen.contains(&gate), "{account}: {gate:?} was promoted twice");
                     seen.insert(gate);
+                } else if let Write::Applied { object, stamp } = write {
+                    assert!(
+                        applied.insert((object.clone(), stamp)),
+                        "{account}: {object} was applied twice"
+                    );
                 }
             }
         }
