@@ -3,6 +3,8 @@
 //! Many pipelines of one tenant run through a canary over in-memory clusters; every decision is an event that
 //! is on disk before anything follows from it.
 
+#![expect(clippy::print_stdout, reason = "a measurement prints its figures")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

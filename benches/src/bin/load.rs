@@ -3,6 +3,8 @@
 //! Agents run in a process of their own; TLS is on; payloads are 1 KiB. The ratio is what matters: both
 //! figures come from the same run on the same computer.
 
+#![expect(clippy::print_stdout, reason = "a measurement prints its figures")]
+
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;

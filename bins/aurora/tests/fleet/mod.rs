@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Anything that does not happen within this time is taken for a hang.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process that is killed when it is dropped.
 #[derive(Debug)]
@@ -183,11 +183,21 @@ impl Cli {
 
     /// Follows a pipeline to its end, approving what waits.
     pub fn follow(&self, id: &str) -> Value {
-        wait_for(&format!("pipeline {id} to end"), || {
-            let view = self.view(id)?;
-            self.approve_all(&view);
-            view["endedAt"].is_string().then_some(view)
-        })
+        let started = Instant::now();
+        loop {
+            let view = self.view(id);
+            if let Some(view) = &view {
+                self.approve_all(view);
+                if view["endedAt"].is_string() {
+                    return view.clone();
+                }
+            }
+            assert!(
+                started.elapsed() < PATIENCE,
+                "pipeline {id} does not end: {view:#?}"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 
