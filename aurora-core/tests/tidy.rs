@@ -1,5 +1,7 @@
 //! The house rules that a program can check: layering, sizes, first lines, words that do not belong here.
 
+#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
