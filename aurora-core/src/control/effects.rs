@@ -27,7 +27,7 @@ const RETRY_FROM: Duration = Duration::from_millis(500);
 const RETRY_TO: Duration = Duration::from_secs(15);
 
 /// The longest that an agent which comes and goes is left alone.
-const MOST_PATIENCE: Duration = Duration::from_secs(60);
+const MOST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often an absent hub is tried again before it is said that the agent is away.
 const HUB_ATTEMPTS: u32 = 3;
