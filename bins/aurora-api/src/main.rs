@@ -26,7 +26,10 @@ async fn serve(config: ApiConfig, process: Process) -> Result<()> {
     let hub = HubClient::new(&config.hub, config.issuer.trust(), tokens, clock)?;
     let tls = config.tls.server_config(clock.now())?;
     let store = config.store.open(process::clock()).await?;
-    let control = ControlPlane::new(store, hub, ArgoRenderer, clock).with_grace(process.grace);
+    // The store file's lock keeps a second process out, so the same name may take its leases over at once.
+    let control = ControlPlane::new(store, hub, ArgoRenderer, clock)
+        .with_holder("api")
+        .with_grace(process.grace);
     let api = Api::new(control.clone(), verifier, clock).with_stop(process.stop.clone());
 
     let server = HttpServer::bind(config.listen, tls).await?;

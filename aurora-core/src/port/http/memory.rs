@@ -13,7 +13,7 @@ use super::{HttpAnswer, HttpCall, HttpCaller, HttpError, after_redirect};
 /// Each URL has a list of replies; the last one is repeated. A URL without a script cannot be reached.
 ///
 /// ```
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 /// use aurora_core::port::http::memory::{Reply, ScriptedHttp};
 /// use aurora_core::port::http::{HttpCall, HttpCaller as _};
 ///
