@@ -105,7 +105,7 @@ fn rendered(args: &FileArgs) -> Result<(Submission, BTreeMap<String, Plan>), Vec
                 .cloned(),
             manifests: submission.manifests.get(name).cloned().unwrap_or_default(),
         };
-        match ArgoRenderer::default().render(&request) {
+        match ArgoRenderer.render(&request) {
             Ok(plan) => drop(plans.insert(name.clone(), plan)),
             // Targets share most manifests: what is wrong with one is told once.
             Err(error) => problems.extend(

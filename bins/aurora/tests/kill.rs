@@ -1,5 +1,7 @@
 //! One process with everything in it, killed fifty times: every pipeline still ends, and nothing happens twice.
 
+#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
+
 mod fleet;
 
 use std::collections::BTreeSet;

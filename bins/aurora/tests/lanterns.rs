@@ -1,5 +1,7 @@
 //! The example application over two simulated clusters, in one process and in virtual time.
 
+#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

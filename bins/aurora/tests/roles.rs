@@ -1,6 +1,8 @@
 //! Every role and both clusters as processes of their own, killed in the middle: the pipeline still succeeds,
 //! and nothing is done twice.
 
+#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
+
 mod fleet;
 
 use std::collections::BTreeMap;

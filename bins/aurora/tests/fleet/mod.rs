@@ -1,6 +1,11 @@
 //! Real processes for tests: simulated clusters, servers, and the command line against them.
 
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "each test uses its part, and reports by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
