@@ -110,8 +110,15 @@ fn parse_within(text: &str, name: &str) -> Result<Parsed, Vec<Problem>> {
 
 fn document(walk: &mut Walk<'_>, root: &At<'_>) -> Option<(DeployFile, Files, Option<Value>)> {
     let mut entries = walk.map(root)?;
-    if let Some(version) = entries.take("version") {
-        walk.text(&version);
+    if let Some(version) = entries.take("version")
+        && let Some(text) = walk.text(&version)
+        && text != "v1"
+    {
+        let message = format!(
+            "`{}` is not a known version of deploy files",
+            text.chars().take(40).collect::<String>()
+        );
+        walk.warn(&version, "unknownVersion", message, "it is read as v1");
     }
     if let Some(kind) = entries.take("kind")
         && let Some(text) = walk.text(&kind)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use aurora_auth::token_source::ClientCredentials;
 use aurora_core::account::AgentName;
-use aurora_core::agent::Agent;
+use aurora_core::agent::{Agent, AgentHealth, AgentState};
 use aurora_k8s::execute::{AgentPolicy, KubeExecutor};
 use aurora_transport::grpc::{GrpcConnector, Trust};
 use aurora_transport::http::{ReqwestCaller, Roots};
@@ -81,7 +81,10 @@ pub(crate) async fn run(args: &AgentRunArgs, output: Output, stop: CancellationT
         policy = policy.with_namespaces(&args.namespaces);
     }
     if args.allow_cluster_kinds {
-        policy = policy.with_cluster_kinds().with_namespace_creation();
+        policy = policy.with_cluster_kinds();
+    }
+    if args.allow_namespace_creation {
+        policy = policy.with_namespace_creation();
     }
     let mut cluster = None;
     let client = match (&args.kubeconfig, &args.context) {
@@ -110,13 +113,14 @@ pub(crate) async fn run(args: &AgentRunArgs, output: Output, stop: CancellationT
     }
     let told = stop.clone();
     let tell = async move {
+        let mut said = String::new();
         while health.changed().await.is_ok() {
             let now = health.borrow_and_update().clone();
-            let problem = now
-                .last_problem
-                .map(|problem| format!(": {problem}"))
-                .unwrap_or_default();
-            print::note(&format!("agent `{name}`: {:?}{problem}", now.state));
+            let words = words(&now, name.as_str());
+            if words != said {
+                print::note(&format!("agent `{name}` {words}"));
+                said = words;
+            }
         }
     };
     tokio::select! {
@@ -128,4 +132,21 @@ pub(crate) async fn run(args: &AgentRunArgs, output: Output, stop: CancellationT
         cluster.stop().await?;
     }
     Ok(Exit::Succeeded)
+}
+
+/// What the agent is doing, and what to do about it.
+fn words(health: &AgentHealth, name: &str) -> String {
+    let problem = health
+        .last_problem
+        .as_deref()
+        .map(|problem| format!(": {problem}"))
+        .unwrap_or_default();
+    match health.state {
+        AgentState::Connected { .. } => "is connected".to_owned(),
+        AgentState::Connecting => format!("is connecting{problem}"),
+        AgentState::Refused => {
+            format!("is refused{problem}\n  for `aurora up`: start it with --allow-agent {name}")
+        }
+        AgentState::Stopped => "has stopped".to_owned(),
+    }
 }

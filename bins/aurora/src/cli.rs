@@ -27,7 +27,7 @@ pub(crate) struct Cli {
     #[arg(long, short = 'o', global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
     /// The file that says which Aurora to talk to and as whom.
-    #[arg(long, global = true, env = "AURORA_CONTEXT", value_name = "FILE")]
+    #[arg(long, global = true, env = "AURORA_CONTEXT_FILE", value_name = "FILE")]
     pub context_file: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
@@ -95,7 +95,8 @@ Examples:
   aurora agent run --name prod --in-cluster --hub https://hub.example.test:8443 --credentials agent.json
   aurora agent run --name play --simulate
 
-Without --credentials the agent uses those that `aurora up` wrote beside the context.")]
+Without --credentials the agent uses those that `aurora up` keeps in its default state directory; it
+lets agents connect whose names it was started with (--allow-agent NAME).")]
 pub(crate) struct AgentRunArgs {
     /// The agent's name: the account that deploy files name.
     #[arg(long)]
@@ -124,6 +125,9 @@ pub(crate) struct AgentRunArgs {
     /// Also apply kinds that belong to no namespace.
     #[arg(long)]
     pub allow_cluster_kinds: bool,
+    /// Also create the namespaces of targets whose manifests bring them.
+    #[arg(long)]
+    pub allow_namespace_creation: bool,
 }
 
 /// `aurora demo`.

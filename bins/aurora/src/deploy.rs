@@ -90,12 +90,19 @@ async fn watch(client: &Client, id: PipelineId, output: Output, timeout: Option<
     {
         Ok(Followed::Ended(view, history)) => {
             if output != Output::Text {
-                print::json_line(&result(&view, &history)?)?;
+                print::event(output, &result(&view, &history)?)?;
             }
             Ok(exit_of(&view))
         }
         Ok(Followed::TimedOut(view)) => {
             print::note(&format!("the watch timed out; pipeline {} goes on", view.id));
+            if output != Output::Text {
+                let exit = Exit::TimedOut.code();
+                print::event(
+                    output,
+                    &serde_json::json!({"type": "result", "exit": exit, "pipeline": view}),
+                )?;
+            }
             Ok(Exit::TimedOut)
         }
         Err(error) => refused(&error, output),

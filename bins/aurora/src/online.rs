@@ -60,11 +60,14 @@ pub(crate) fn pipeline_id(text: &str) -> Result<PipelineId, String> {
 pub(crate) fn refused(error: &ClientError, output: Output) -> Result<Exit> {
     let Some(body) = error.problem() else {
         print::note(&format!("error: {}", aurora_core::error::ErrorChain(error)));
+        if error.kind().is_transient() {
+            print::note("  is the server of this context running? `aurora up` is one");
+        }
         return Ok(Exit::Failed);
     };
     if output == Output::Text {
         print::note(&format!("error: {}", body.detail));
-        for inner in &body.errors {
+        for inner in body.errors.iter().filter(|inner| inner.message != body.detail) {
             print::note(&format!("  {inner}"));
         }
     } else {

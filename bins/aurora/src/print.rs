@@ -22,6 +22,14 @@ pub(crate) fn document<T: Serialize>(
     write(&text)
 }
 
+/// Prints one of several documents: a line of JSON, or a YAML document with its separator.
+pub(crate) fn event<T: Serialize>(output: Output, value: &T) -> Result<()> {
+    if output == Output::Yaml {
+        return write(&format!("---\n{}", yaml(value)?));
+    }
+    json_line(value)
+}
+
 /// Prints one line of JSON.
 pub(crate) fn json_line<T: Serialize>(value: &T) -> Result<()> {
     write(&(serde_json::to_string(value)? + "\n"))

@@ -23,9 +23,12 @@ pub(crate) async fn run(args: &SimArgs, output: Output, stop: CancellationToken)
             kubeconfig.display(),
         ))?;
     } else {
-        print::json_line(&serde_json::json!({
-            "type": "cluster", "name": name, "address": cluster.address().to_string(), "kubeconfig": kubeconfig,
-        }))?;
+        print::event(
+            output,
+            &serde_json::json!({
+                "type": "cluster", "name": name, "address": cluster.address().to_string(), "kubeconfig": kubeconfig,
+            }),
+        )?;
     }
     stop.cancelled().await;
     cluster.stop().await?;

@@ -64,9 +64,12 @@ pub(crate) async fn run(args: &DemoArgs, output: Output, stop: CancellationToken
                 cluster.kubeconfig().display()
             ));
         } else {
-            print::json_line(&serde_json::json!({
-                "type": "cluster", "account": account, "kubeconfig": cluster.kubeconfig(),
-            }))?;
+            print::event(
+                output,
+                &serde_json::json!({
+                    "type": "cluster", "account": account, "kubeconfig": cluster.kubeconfig(),
+                }),
+            )?;
         }
     }
     let context = directory.join("context.json");
@@ -74,14 +77,17 @@ pub(crate) async fn run(args: &DemoArgs, output: Output, stop: CancellationToken
     let client = client_of(&services.cli_context())?;
     let exit = tokio::select! {
         biased;
-        () = stop.cancelled() => Exit::Failed,
+        () = stop.cancelled() => {
+            print::note("stopped before the pipelines ended");
+            Exit::Failed
+        }
         exit = pipelines(args, output, &client, &files, accounts.len()) => exit?,
     };
     if args.hold && !stop.is_cancelled() {
         say(
             output,
             &format!(
-                "everything keeps running until Ctrl-C; in another terminal:\n  export AURORA_CONTEXT={}\n  aurora deploy list\n  aurora agent list",
+                "everything keeps running until Ctrl-C; in another terminal:\n  export AURORA_CONTEXT_FILE={}\n  aurora deploy list\n  aurora agent list",
                 context.display()
             ),
         );
@@ -138,7 +144,7 @@ async fn pipelines(
         if output == Output::Text {
             print::write(&summary(&view, &history))?;
         } else if last {
-            print::json_line(&result(&view, &history)?)?;
+            print::event(output, &result(&view, &history)?)?;
         }
         if exit != Exit::Succeeded {
             break;
@@ -200,7 +206,7 @@ fn description(file: &Path) -> String {
 /// What the pipeline did, in a few lines.
 fn summary(view: &PipelineView, history: &History) -> String {
     let mut text = format!("summary: {}\n", crate::watch::tree::state_words(view));
-    for target in &view.targets {
+    for target in crate::watch::tree::in_order(view) {
         let exercised = if target.first_deployment {
             "first deployment, strategy not exercised"
         } else {
@@ -212,8 +218,8 @@ fn summary(view: &PipelineView, history: &History) -> String {
             crate::watch::tree::target_words(target)
         ));
         text.push_str(&history.summary(&target.name));
-        if let Some(error) = &target.error {
-            text.push_str(&format!("    {}\n", error.message));
+        for words in crate::watch::tree::error_lines(target) {
+            text.push_str(&format!("    {words}\n"));
         }
     }
     text

@@ -129,9 +129,12 @@ fn announce(services: &Services, fleet: &Fleet, output: Output, context: &std::p
             .clusters()
             .map(|(name, cluster)| serde_json::json!({"account": name, "kubeconfig": cluster.kubeconfig()}))
             .collect();
-        return print::json_line(&serde_json::json!({
-            "type": "up", "url": services.url(), "context": context, "clusters": clusters,
-        }));
+        return print::event(
+            output,
+            &serde_json::json!({
+                "type": "up", "url": services.url(), "context": context, "clusters": clusters,
+            }),
+        );
     }
     let mut text = format!("aurora listens on {}\n", services.url());
     for (name, cluster) in fleet.clusters() {
@@ -141,7 +144,7 @@ fn announce(services: &Services, fleet: &Fleet, output: Output, context: &std::p
         ));
     }
     text.push_str(&format!(
-        "  context: {}\n  in another terminal: aurora deploy start -f examples/lanterns/v1/deploy.yaml --watch\n",
+        "  in another terminal:\n    export AURORA_CONTEXT_FILE={}\n    aurora agent list\n    aurora deploy start -f DEPLOY_FILE --watch\n",
         context.display(),
     ));
     print::write(&text)

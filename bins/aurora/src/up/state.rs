@@ -37,6 +37,8 @@ struct Kept {
 pub(crate) struct State {
     directory: PathBuf,
     kept: Kept,
+    /// Held for as long as the process runs: two on one directory would replace each other's keys.
+    _lock: fs::File,
 }
 
 /// The clients that every Aurora of this kind has.
@@ -56,6 +58,7 @@ impl State {
     /// Reads a directory, or makes what it lacks; these agents may connect from now on.
     pub(crate) fn open(directory: &Path, agents: &[AgentName]) -> Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
+        let lock = lock(directory)?;
         let path = directory.join("secrets.json");
         let mut kept = if path.exists() {
             let text =
@@ -90,6 +93,7 @@ impl State {
         Ok(Self {
             directory: directory.to_owned(),
             kept,
+            _lock: lock,
         })
     }
 
@@ -124,15 +128,35 @@ impl State {
             }
             serde_json::from_value(client).context("a built-in client is not one")
         };
-        Ok(vec![
+        let mut clients = vec![
             client(CLI, "machine", &CLI_SCOPES, &[])?,
-            client(AGENTS, "machine", &AGENT_SCOPES, &self.kept.agents)?,
             client(SERVICE, "service", &[ROUTE_COMMANDS], &[])?,
-        ])
+        ];
+        // A credential that may claim no name at all is refused by the issuer.
+        if !self.kept.agents.is_empty() {
+            clients.push(client(AGENTS, "machine", &AGENT_SCOPES, &self.kept.agents)?);
+        }
+        Ok(clients)
     }
 
     fn secret(&self, id: &str) -> Secret {
         Secret::new(self.kept.clients.get(id).cloned().unwrap_or_default())
+    }
+}
+
+/// Keeps a second process out of a directory before anything in it is read or written.
+fn lock(directory: &Path) -> Result<fs::File> {
+    let path = directory.join("lock");
+    let file = fs::File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => anyhow::bail!(
+            "another process uses {}: stop it, or name another directory with --state-dir",
+            directory.display()
+        ),
+        Err(fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+        }
     }
 }
 
@@ -149,8 +173,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let name = |text: &str| AgentName::new(text).unwrap();
         let first = State::open(folder.path(), &[name("a")]).unwrap();
+        let secret = first.cli().1;
+        let refused = State::open(folder.path(), &[name("c")]).unwrap_err();
+        assert!(refused.to_string().contains("another process"), "{refused}");
+        drop(first);
         let again = State::open(folder.path(), &[name("b"), name("a")]).unwrap();
-        assert_eq!(first.cli().1.expose(), again.cli().1.expose());
+        assert_eq!(secret.expose(), again.cli().1.expose());
         assert_eq!(again.kept.agents, [name("a"), name("b")]);
         assert_eq!(again.clients().unwrap().len(), 3);
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::history::History;
 use super::lines::Lines;
-use super::tree::tree;
+use super::tree::{Detail, tree, tree_with};
 use crate::cli::Output;
 use crate::exit::Exit;
 use crate::print;
@@ -58,16 +58,19 @@ impl Screen {
         let news = self.last != Some(view.version);
         self.last = Some(view.version);
         match (&self.bar, self.output) {
-            (Some(bar), _) => bar.set_message(tree(view)),
+            (Some(bar), _) => bar.set_message(tree_with(view, Detail::Live)),
             (None, Output::Text) if news => {
                 for line in self.lines.news(view) {
                     print::write(&(line + "\n"))?;
                 }
             }
             (None, Output::Text) => {}
-            _ if news => print::json_line(&serde_json::json!({
-                "type": "view", "pipeline": self.number, "view": view,
-            }))?,
+            _ if news => print::event(
+                self.output,
+                &serde_json::json!({
+                    "type": "view", "pipeline": self.number, "view": view,
+                }),
+            )?,
             _ => {}
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aurora_core::pipeline::PipelineView;
 
-use super::tree::{rollout_words, state_words, step_words, target_words};
+use super::tree::{error_lines, in_order, rollout_words, state_words, step_words, target_words};
 
 /// Remembers what was said last, so that only news is said.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ impl Lines {
                 self.said.insert(key, words);
             }
         };
-        for target in &view.targets {
+        for target in in_order(view) {
             let name = &target.name;
             let first = if target.first_deployment {
                 " (first deployment, strategy not exercised)"
@@ -46,13 +46,13 @@ impl Lines {
             for rollout in &target.rollouts {
                 say(
                     format!("{name}/{}", rollout.object),
-                    format!("{name}:   {}", rollout_words(rollout)),
+                    format!("{name}:   {}", rollout_words(target, rollout)),
                 );
             }
-            if let Some(error) = &target.error {
+            for (index, words) in error_lines(target).into_iter().enumerate() {
                 say(
-                    format!("{name}/error"),
-                    format!("{name}: failed: {}", error.message),
+                    format!("{name}/error/{index}"),
+                    format!("{name}: failed: {words}"),
                 );
             }
         }

@@ -6,8 +6,22 @@ use aurora_core::pipeline::{GateView, PipelineView, RolloutView, State, StepView
 use aurora_core::progress::Standing;
 use jiff::Timestamp;
 
-/// The whole pipeline, for a terminal or `deploy status`.
+/// How much of a pipeline is shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Detail {
+    /// Every target with all its steps.
+    All,
+    /// Only the targets that something happens to, so that what it waits for stays on the screen.
+    Live,
+}
+
+/// The whole pipeline, for `deploy status` and the end of a watch.
 pub(crate) fn tree(view: &PipelineView) -> String {
+    tree_with(view, Detail::All)
+}
+
+/// A pipeline with so much detail.
+pub(crate) fn tree_with(view: &PipelineView, detail: Detail) -> String {
     let mut text = String::new();
     let ended = view.ended_at.unwrap_or(view.now);
     line(
@@ -22,8 +36,12 @@ pub(crate) fn tree(view: &PipelineView) -> String {
         ),
     );
     line(&mut text, 1, &format!("pipeline {}", view.id));
-    for target in &view.targets {
-        target_lines(&mut text, view, target);
+    for target in in_order(view) {
+        let quiet = matches!(
+            target.state,
+            State::NotStarted | State::Succeeded | State::Cancelled
+        );
+        target_lines(&mut text, view, target, detail == Detail::All || !quiet);
     }
     for wait in &view.waiting {
         let place = wait
@@ -62,7 +80,23 @@ pub(crate) fn tree(view: &PipelineView) -> String {
     text
 }
 
-fn target_lines(text: &mut String, view: &PipelineView, target: &TargetView) {
+/// Targets in the order in which they may run, by name where that is the same.
+pub(crate) fn in_order(view: &PipelineView) -> Vec<&TargetView> {
+    let mut targets: Vec<_> = view.targets.iter().collect();
+    targets.sort_by(|one, other| (one.wave, &one.name).cmp(&(other.wave, &other.name)));
+    targets
+}
+
+/// Why a target failed: what happened, and each object that is concerned.
+pub(crate) fn error_lines(target: &TargetView) -> Vec<String> {
+    let Some(error) = &target.error else {
+        return Vec::new();
+    };
+    let details = error.details.iter().map(|detail| format!("  {detail}"));
+    std::iter::once(error.message.clone()).chain(details).collect()
+}
+
+fn target_lines(text: &mut String, view: &PipelineView, target: &TargetView, all: bool) {
     let from = target
         .started_at
         .map(|from| span(from, target.ended_at.unwrap_or(view.now)));
@@ -83,6 +117,9 @@ fn target_lines(text: &mut String, view: &PipelineView, target: &TargetView) {
             words.join(", ")
         ),
     );
+    if !all {
+        return;
+    }
     for gate in &target.before {
         line(text, 2, &gate_words("before", gate));
     }
@@ -90,13 +127,13 @@ fn target_lines(text: &mut String, view: &PipelineView, target: &TargetView) {
         line(text, 2, &step_words(step));
     }
     for rollout in &target.rollouts {
-        line(text, 2, &rollout_words(rollout));
+        line(text, 2, &rollout_words(target, rollout));
     }
     for gate in &target.after {
         line(text, 2, &gate_words("after", gate));
     }
-    if let Some(error) = &target.error {
-        line(text, 2, &format!("! {}", error.message));
+    for words in error_lines(target) {
+        line(text, 2, &format!("! {words}"));
     }
 }
 
@@ -114,6 +151,11 @@ pub(crate) fn state_words(view: &PipelineView) -> String {
         State::WaitingForApproval => "waiting for approval",
     }
     .to_owned();
+    match view.reason.as_deref() {
+        Some("approval.expired") => words.push_str(" because nobody approved in time"),
+        Some("approval.rejected") => words.push_str(" because somebody rejected it"),
+        _ => {}
+    }
     if let Some(rolled_back) = view.rolled_back {
         let _ = write!(words, " (rolled back: {})", serde_name(&rolled_back));
     }
@@ -125,7 +167,11 @@ pub(crate) fn target_words(target: &TargetView) -> String {
     match (target.state, target.phase.as_str()) {
         (State::RollingBack, phase) => format!("rolling back, {phase}"),
         (State::Succeeded, _) => "succeeded".to_owned(),
-        (State::NotStarted, _) => "not started".to_owned(),
+        (State::NotStarted, _) | (_, "neverStarted") => "not started".to_owned(),
+        (_, "rolledBack") => "rolled back to the version before".to_owned(),
+        (_, "rollbackFailed") => "rolling back failed".to_owned(),
+        (_, "before") => "waiting to start".to_owned(),
+        (_, "after") => "deployed, waiting".to_owned(),
         (_, "moving") if target.first_deployment => "moving".to_owned(),
         (_, "moving") => format!("step {} of {}", target.step, target.total),
         (_, phase) => phase.to_owned(),
@@ -144,18 +190,33 @@ pub(crate) fn step_words(step: &StepView) -> String {
     format!("{sign} {}{decided}", step.text)
 }
 
-/// One Rollout: weights wanted and real, pods of both versions.
-pub(crate) fn rollout_words(rollout: &RolloutView) -> String {
+/// One workload: weights wanted and real, pods of both versions.
+pub(crate) fn rollout_words(target: &TargetView, rollout: &RolloutView) -> String {
     let mut words = format!(
         "{} {}: {}",
         rollout.object.kind,
         rollout.object.name,
         standing_words(&rollout.standing)
     );
-    if let (Some(wanted), Some(real)) = (rollout.weight_wanted, rollout.weight_real) {
-        let _ = write!(words, ", weight {real} % of {wanted} %");
-    }
     let pods = rollout.pods;
+    let total = (pods.new + pods.old, pods.new_available + pods.old_available);
+    if matches!(rollout.standing, Standing::NotObserved | Standing::Missing) {
+        if total.0 > 0 {
+            let _ = write!(words, ", pods {}/{}", total.1, total.0);
+        }
+        return words;
+    }
+    if target.rolling_back || target.phase == "rolledBack" {
+        let _ = write!(
+            words,
+            ", pods of the version before {}/{}, others {}/{}",
+            pods.new_available, pods.new, pods.old_available, pods.old
+        );
+        return words;
+    }
+    if let (Some(wanted), Some(real)) = (rollout.weight_wanted, rollout.weight_real) {
+        let _ = write!(words, ", weight {real} % ({wanted} % asked)");
+    }
     let _ = write!(
         words,
         ", pods new {}/{} old {}/{}",
@@ -197,14 +258,18 @@ fn gate_words(place: &str, gate: &GateView) -> String {
 
 fn decision(gate: &GateView) -> Option<String> {
     let by = gate.by.as_ref()?;
+    let word = match gate.state.as_str() {
+        "open" if gate.kind == "timer" => return None,
+        "open" => "approved",
+        other => other,
+    };
     let comment = gate
         .comment
         .as_deref()
         .filter(|text| !text.is_empty())
         .map(|text| format!(": {text}"));
     Some(format!(
-        " ({} by {}{})",
-        gate.state,
+        " ({word} by {}{})",
         by.display,
         comment.unwrap_or_default()
     ))
