@@ -228,8 +228,8 @@ pub(crate) fn rollout_words(target: &TargetView, rollout: &RolloutView) -> Strin
 fn standing_words(standing: &Standing) -> String {
     match standing {
         Standing::Aborted => "aborted".to_owned(),
-        Standing::AtPause { index, ready, .. } if *ready => format!("paused at step {}", index + 1),
-        Standing::AtPause { index, .. } => format!("paused at step {}, pods not ready yet", index + 1),
+        Standing::AtPause { ready: true, .. } => "at the gate".to_owned(),
+        Standing::AtPause { .. } => "at the gate, pods not ready yet".to_owned(),
         Standing::ChangedElsewhere { by } => format!("changed by somebody else ({by})"),
         Standing::Degraded => "degraded".to_owned(),
         Standing::Done => "done".to_owned(),
