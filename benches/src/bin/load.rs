@@ -151,7 +151,8 @@ async fn agents(hub: &str, authority: &std::path::Path, count: usize) -> Result<
         .connect()
         .await?;
     echo(channel).await?;
-    Ok(())
+    // The agents go on until the measurement ends this process.
+    std::future::pending().await
 }
 
 async fn measure(args: &Args) -> Result<()> {
