@@ -148,7 +148,21 @@ fn problem_of(error: &serde_saphyr::Error) -> Problem {
     let place = error.location().map(place_of).unwrap_or_default();
     let text = error.without_snippet().to_string();
     let first = text.lines().next().unwrap_or_default();
-    let message: String = first.chars().take(300).collect();
+    // The place stands beside the message; what the parser's caller could set is nothing to its user.
+    let first = first.split(" at line ").next().unwrap_or_default();
+    let message = match first.strip_prefix("duplicate mapping key: ") {
+        Some(key) => {
+            let key = key.split(", set ").next().unwrap_or_default();
+            format!(
+                "the key `{}` stands here a second time",
+                key.chars().take(80).collect::<String>()
+            )
+        }
+        None if first.starts_with("budget breached") || first.starts_with("recursion limit") => {
+            "the text is nested too deep, or refers to itself too often".to_owned()
+        }
+        None => first.chars().take(300).collect(),
+    };
     Problem::error("syntax", "", message).at("", place.line, place.column)
 }
 

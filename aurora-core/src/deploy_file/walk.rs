@@ -277,6 +277,9 @@ impl<'n> Entries<'n> {
     /// Notes every key that nobody took, with the nearest known one; tells whether there was none.
     pub(crate) fn finish(self, walk: &mut Walk<'_>) -> bool {
         for (key, _) in &self.rest {
+            if walk.problems.len() >= MAX_PROBLEMS {
+                break;
+            }
             let hint = match nearest(&key.text, self.known.iter().copied()) {
                 Some(word) => format!("did you mean `{word}`?"),
                 None => format!("known here: {}", self.known.join(", ")),
