@@ -74,6 +74,13 @@ pub(crate) async fn run(args: &DemoArgs, output: Output, stop: CancellationToken
     }
     let context = directory.join("context.json");
     services.cli_context().write(&context)?;
+    say(
+        output,
+        &format!(
+            "  to look and decide from another terminal: export AURORA_CONTEXT_FILE={}",
+            context.display()
+        ),
+    );
     let client = client_of(&services.cli_context())?;
     let exit = tokio::select! {
         biased;
