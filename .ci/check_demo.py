@@ -5,6 +5,7 @@ agree, and the share of new pods must be the weight that the step asked for, as 
 """
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -55,16 +56,48 @@ def check_gate(target, weight, kubeconfig):
     return problems
 
 
+def check_rolled_back(kubeconfig):
+    """After the failed version 2, version 1 and its configuration are there again and Healthy."""
+    def get(kind, name):
+        command = ["kubectl", "--kubeconfig", kubeconfig, "-n", "lanterns", "get", kind, name, "-o", "json"]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout)
+
+    problems = []
+    for name in ["web", "orders"]:
+        rollout = get("rollout", name)
+        status, container = rollout["status"], rollout["spec"]["template"]["spec"]["containers"][0]
+        print(f"  staging/{name}: {status['phase']}, image {container['image']}")
+        if status["phase"] != "Healthy" or status["stableRS"] != status["currentPodHash"]:
+            problems.append(f"{name} is {status['phase']} after the rollback")
+        if not container["image"].endswith(f"/{name}:1"):
+            problems.append(f"{name} runs {container['image']} after the rollback")
+        if status.get("abort"):
+            problems.append(f"{name} is still aborted after the rollback")
+    web = get("rollout", "web")["spec"]["template"]["spec"]["containers"][0]
+    greeting = get("configmap", web["envFrom"][0]["configMapRef"]["name"])["data"]["greeting"]
+    if greeting != "Light one.":
+        problems.append(f"the configuration after the rollback says {greeting!r}")
+    for revision, wanted, available in replica_sets(kubeconfig, "lanterns")["web"]:
+        print(f"  staging/web revision {revision}: {available} of {wanted} pods")
+    return problems
+
+
 def main():
     program, arguments = sys.argv[1], sys.argv[2:]
     fail = "--fail" in arguments
     started = time.monotonic()
-    demo = subprocess.Popen([program, "demo", "--output", "json", *arguments], stdout=subprocess.PIPE, text=True)
-    clusters, checked, problems, last = {}, set(), [], None
+    # Held, so that the clusters can still be asked after the last pipeline.
+    demo = subprocess.Popen([program, "demo", "--hold", "--output", "json", *arguments], stdout=subprocess.PIPE, text=True)
+    clusters, checked, problems, last, took = {}, set(), [], None, 0.0
     for text in demo.stdout:
         line = last = json.loads(text)
         if line["type"] == "cluster":
             clusters[line["account"]] = line["kubeconfig"]
+        if line["type"] == "result":
+            took = time.monotonic() - started
+            if fail:
+                problems += check_rolled_back(clusters["staging"])
+            demo.send_signal(signal.SIGINT)
         if line["type"] != "view":
             continue
         view = line["view"]
@@ -74,7 +107,6 @@ def main():
                 checked.add((view["id"], gate[0]))
                 problems += check_gate(target, gate[1], clusters[target["account"]])
     code = demo.wait(timeout=60)
-    took = time.monotonic() - started
     print(f"demo {' '.join(arguments)}: exit {code}, {took:.1f} s, {len(checked)} gates checked with kubectl")
     if last is None or last["type"] != "result":
         problems.append("the last line is not the final pipeline")

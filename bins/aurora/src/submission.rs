@@ -36,7 +36,7 @@ pub(crate) fn read(file: &Path, application: Option<&str>) -> Result<Submission,
     let name = file.display().to_string();
     let text = read_text(file, &name, MAX_DEPLOY_FILE_BYTES).map_err(|problem| vec![problem])?;
     let text = match application {
-        Some(application) => rename(&text, application),
+        Some(application) => rename(&text, application).map_err(|problem| vec![problem.at(&name, 1, 1)])?,
         None => text,
     };
     let parsed = parse(&text, &name)?;
@@ -108,8 +108,20 @@ pub(crate) fn read(file: &Path, application: Option<&str>) -> Result<Submission,
     })
 }
 
-/// Puts another application name into the text: the last word of a file wins over its own line.
-fn rename(text: &str, application: &str) -> String {
+/// Puts another application name into the text: the command line wins over the file's own line.
+fn rename(text: &str, application: &str) -> Result<String, Problem> {
+    if text.trim_start().starts_with(['{', '[']) {
+        return match serde_json::from_str::<serde_json::Value>(text) {
+            Ok(serde_json::Value::Object(mut file)) => {
+                file.insert("application".to_owned(), application.into());
+                Ok(serde_json::Value::from(file).to_string())
+            }
+            _ => {
+                let message = "another application name cannot be put into a file of this form";
+                Err(Problem::error("cannotRename", "", message).with_hint("write the name into the file"))
+            }
+        };
+    }
     let quoted = serde_json::Value::from(application).to_string();
     let mut found = false;
     let mut lines: Vec<String> = text
@@ -125,7 +137,7 @@ fn rename(text: &str, application: &str) -> String {
     if !found {
         lines.insert(0, format!("application: {quoted}"));
     }
-    lines.join("\n") + "\n"
+    Ok(lines.join("\n") + "\n")
 }
 
 /// The path as found, and whether it lies beside the deploy file.
@@ -224,6 +236,23 @@ mod tests {
             .collect();
         assert_eq!(names, ["a", "b", "c"]);
         assert_eq!(read.deploy.application, "other");
+    }
+
+    #[test]
+    fn another_application_name_is_put_into_every_form_or_refused() {
+        assert_eq!(
+            rename("kind: kubernetes\napplication: x\n", "y").unwrap(),
+            "kind: kubernetes\napplication: \"y\"\n"
+        );
+        assert_eq!(
+            rename("kind: kubernetes\n", "y").unwrap(),
+            "application: \"y\"\nkind: kubernetes\n"
+        );
+        assert_eq!(
+            rename(r#"{"application":"x"}"#, "y").unwrap(),
+            r#"{"application":"y"}"#
+        );
+        assert_eq!(rename("{application: x}", "y").unwrap_err().code, "cannotRename");
     }
 
     #[test]

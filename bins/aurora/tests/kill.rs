@@ -16,7 +16,7 @@ use aurora_core::port::store::{Scope, Store as _};
 use aurora_core::tenant::Tenant;
 use aurora_store::sealed::{MasterKey, MasterKeys, SealedStore};
 use aurora_store::sqlite::SqliteStore;
-use fleet::{Cli, Process, Sim, application, aurora, effective_writes, wait_for};
+use fleet::{Cli, Process, Sim, application, assert_written_once, aurora, wait_for};
 use serde_json::Value;
 
 const KILLS: usize = 50;
@@ -150,21 +150,6 @@ fn fifty_kills_lose_nothing_and_do_nothing_twice() {
     );
     assert!(inside >= 5, "only {inside} kills inside a command");
     for sim in [&staging, &prod] {
-        let (applies, acts) = effective_writes(&sim.requests());
-        println!("{}: applies {applies:?}, acts {acts:?}", sim.directory.display());
-        for (object, count) in applies.iter().filter(|(object, _)| object.contains("/rollouts/")) {
-            assert_eq!(
-                *count, version as usize,
-                "{object} was changed by {count} applies in {version} plans"
-            );
-        }
-        for (rollout, count) in &acts {
-            // Two gates per plan after the first, whose steps are not exercised.
-            assert_eq!(
-                *count,
-                2 * (version as usize - 1),
-                "{rollout} was moved {count} times"
-            );
-        }
+        assert_written_once(sim, version);
     }
 }

@@ -214,12 +214,12 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 /// How often each object was changed by an apply of the agent, applied sets aside, and each Rollout by an act.
-pub fn effective_writes(requests: &[Value]) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {
+fn effective_writes(requests: &[Value]) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {
     let (mut applies, mut acts) = (BTreeMap::new(), BTreeMap::new());
     for request in requests {
         let path = request["path"].as_str().unwrap_or_default();
@@ -236,6 +236,31 @@ pub fn effective_writes(requests: &[Value]) -> (BTreeMap<String, usize>, BTreeMa
         }
     }
     (applies, acts)
+}
+
+/// Each object of so many plans was changed by one apply per plan, and each Rollout by one act per gate.
+pub fn assert_written_once(sim: &Sim, plans: u32) {
+    let (applies, acts) = effective_writes(&sim.requests());
+    println!("{}: applies {applies:?}, acts {acts:?}", sim.directory.display());
+    let plans = plans as usize;
+    assert_eq!(
+        applies.len(),
+        3 + plans,
+        "a Namespace, two Rollouts, and a ConfigMap per plan: {applies:?}"
+    );
+    for (object, count) in &applies {
+        // Configuration has a name of its own in each plan.
+        let expected = if object.contains("/configmaps/") { 1 } else { plans };
+        assert_eq!(
+            *count, expected,
+            "{object} was changed by {count} applies in {plans} plans"
+        );
+    }
+    assert_eq!(acts.len(), 2, "two Rollouts are moved: {acts:?}");
+    for (rollout, count) in &acts {
+        // Two gates per plan after the first, whose steps are not exercised.
+        assert_eq!(*count, 2 * (plans - 1), "{rollout} was moved {count} times");
+    }
 }
 
 /// A small application in two Deployments, with two gates, as a folder with a deploy file.
