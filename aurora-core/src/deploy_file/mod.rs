@@ -4,6 +4,7 @@ mod manifests;
 mod parse;
 mod steps;
 mod suggest;
+mod targets;
 mod tree;
 mod walk;
 
