@@ -1,6 +1,7 @@
 //! Real processes for tests: simulated clusters, servers, and the command line against them.
 
 #![allow(
+    clippy::print_stdout,
     clippy::unwrap_used,
     dead_code,
     unreachable_pub,
