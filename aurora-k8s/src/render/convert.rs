@@ -87,7 +87,15 @@ fn strategies(
 ) -> BTreeMap<String, Value> {
     let services = match &request.strategy {
         Some(Strategy::BlueGreen(_)) => services::of_blue_green(request, drafts, moving, report),
-        _ => BTreeMap::new(),
+        _ => {
+            if !request.services.is_empty() && !moving.is_empty() {
+                report.say(format!(
+                    "the Services that the file names for target `{}` are not used: its strategy moves none",
+                    request.target
+                ));
+            }
+            BTreeMap::new()
+        }
     };
     let mut rendered = BTreeMap::new();
     for draft in drafts.iter().filter(|draft| kinds::is_deployment(&draft.object())) {

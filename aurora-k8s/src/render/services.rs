@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aurora_core::deploy_file::ServicePair;
+use aurora_core::strategy::ServicePair;
 use aurora_core::plan::STRATEGY_ANNOTATION;
 use aurora_core::port::renderer::RenderRequest;
 use serde_json::{Map, Value};

@@ -1,7 +1,6 @@
 //! What a strategy of the file is in a Rollout.
 
-use aurora_core::deploy_file::ServicePair;
-use aurora_core::strategy::{Canary, Pause, Portion, Rolling, Step};
+use aurora_core::strategy::{Canary, Pause, Portion, Rolling, ServicePair, Step};
 use serde_json::{Value, json};
 
 use crate::argo;
