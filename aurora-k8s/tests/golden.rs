@@ -13,7 +13,7 @@ use std::path::Path;
 
 use aurora_core::plan::Plan;
 use aurora_core::port::renderer::{ManifestRenderer as _, RenderRequest};
-use aurora_core::strategy::Strategy;
+use aurora_core::strategy::{ServicePair, Strategy};
 use aurora_core::tenant::Tenant;
 use aurora_k8s::render::ArgoRenderer;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,8 @@ struct Settings {
     namespace: Option<String>,
     #[serde(default)]
     strategy: Option<Strategy>,
+    #[serde(default)]
+    services: Vec<ServicePair>,
 }
 
 fn compare(name: &str) {
@@ -38,7 +40,7 @@ fn compare(name: &str) {
     let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
     let settings: Settings = serde_json::from_value(yaml::value(&read("settings.yaml"))).unwrap();
     let request = RenderRequest {
-        services: Vec::new(),
+        services: settings.services,
         tenant: Tenant::new("acme", "dev").unwrap(),
         application: settings.application,
         target: settings.target,

@@ -98,14 +98,17 @@ fn strategies(
         }
     };
     let mut rendered = BTreeMap::new();
-    for draft in drafts.iter().filter(|draft| kinds::is_deployment(&draft.object())) {
+    for draft in drafts
+        .iter()
+        .filter(|draft| kinds::is_deployment(&draft.object()))
+    {
         let name = draft.object().name;
         let own = draft.body.pointer("/spec/strategy").unwrap_or(&Value::Null);
         let strategy = match &request.strategy {
             Some(Strategy::Canary(canary)) => strategy::canary(canary, own),
             Some(Strategy::Rolling(rolling)) => strategy::rolling(rolling, own),
             Some(Strategy::BlueGreen(wanted)) => match services.get(&name) {
-                Some(pair) => strategy::blue_green(pair, &wanted.shut_down_after),
+                Some(pair) => strategy::blue_green(wanted, pair),
                 // It was refused; what else is wrong with it shall be found, too.
                 None => strategy::rolling(&Rolling::default(), own),
             },

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aurora_core::strategy::ServicePair;
 use aurora_core::plan::STRATEGY_ANNOTATION;
 use aurora_core::port::renderer::RenderRequest;
+use aurora_core::strategy::ServicePair;
 use serde_json::{Map, Value};
 
 use super::draft::Draft;
@@ -133,7 +133,11 @@ impl<'a> Search<'a> {
                     Some(owners) if owners != [deployment] => {
                         let message = format!(
                             "{named} must select the pods of the Deployment {deployment} and of no other; it selects {}",
-                            if owners.is_empty() { "none".to_owned() } else { owners.join(", ") }
+                            if owners.is_empty() {
+                                "none".to_owned()
+                            } else {
+                                owners.join(", ")
+                            }
                         );
                         self.refuse(report, "selectorMismatch", message);
                     }
@@ -253,7 +257,9 @@ impl<'a> Search<'a> {
 
     fn absent(&self, role: &str, service: &str) -> String {
         let services = self.drafts.iter().filter(|draft| is_service(draft));
-        let names: Vec<String> = services.map(|draft| format!("`{}`", draft.object().name)).collect();
+        let names: Vec<String> = services
+            .map(|draft| format!("`{}`", draft.object().name))
+            .collect();
         let there = if names.is_empty() {
             "which hold no Service".to_owned()
         } else {

@@ -46,7 +46,8 @@ pub(super) fn rename(drafts: &mut Vec<Draft>, report: &mut Report) {
     for mut draft in drafts.drain(..) {
         let object = draft.object();
         let key = (object.kind.clone(), object.name.clone());
-        if !kinds::is_configuration(&object) || !is_versioned(&draft, report) || !by_templates.contains(&key) {
+        if !kinds::is_configuration(&object) || !is_versioned(&draft, report) || !by_templates.contains(&key)
+        {
             kept.push(draft);
             continue;
         }
@@ -170,7 +171,8 @@ fn of_others(draft: &Draft, present: &BTreeSet<Key>) -> Vec<Key> {
             // Controllers are told of Secrets and ConfigMaps in annotations, often as namespace/name.
             let annotations = body.path(&["metadata", "annotations"]).entries();
             let annotated = annotations.iter().filter_map(|(_, text)| text.value.as_str());
-            let annotated = annotated.flat_map(|text| both(text.rsplit_once('/').map_or(text, |(_, name)| name)));
+            let annotated =
+                annotated.flat_map(|text| both(text.rsplit_once('/').map_or(text, |(_, name)| name)));
             tls.chain(annotated.filter(|key| present.contains(key))).collect()
         }
         ("", "ServiceAccount") => ["imagePullSecrets", "secrets"]

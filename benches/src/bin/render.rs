@@ -53,7 +53,11 @@ fn main() -> Result<()> {
     measure("generated, all at once", &[at_once], during)?;
     if let Some(corpus) = &args.corpus {
         for folder in folders(corpus)? {
-            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             measure(&name, &[request(&name, manifests(&folder)?)?], during)?;
         }
     }
