@@ -109,6 +109,10 @@ macro_rules! golden {
 golden! {
     a_namespace_is_overridden: "a-namespace-is-overridden",
     autoscaled: "autoscaled",
+    blue_green: "blue-green",
+    blue_green_refused: "blue-green-refused",
+    blue_green_services_unclear: "blue-green-services-unclear",
+    blue_green_without_preview: "blue-green-without-preview",
     canary: "canary",
     canonical_form: "canonical-form",
     cron_jobs_and_claims: "cron-jobs-and-claims",
@@ -118,5 +122,8 @@ golden! {
     own_blue_green: "own-blue-green",
     own_canary_with_analysis: "own-canary-with-analysis",
     refused: "refused",
+    rolling: "rolling",
     versioned_configuration: "versioned-configuration",
+    versioned_names_everywhere: "versioned-names-everywhere",
+    without_deployments: "without-deployments",
 }

@@ -132,9 +132,9 @@ impl<'a> Search<'a> {
                     None => self.refuse(report, "noService", self.absent("preview", preview)),
                     Some(owners) if owners != [deployment] => {
                         let message = format!(
-                            "{named} must select the pods of the Deployment {deployment} and of no other; it selects {}",
+                            "{named} selects the pods of {} instead of those of the Deployment {deployment}",
                             if owners.is_empty() {
-                                "none".to_owned()
+                                "no Deployment".to_owned()
                             } else {
                                 owners.join(", ")
                             }
@@ -271,10 +271,16 @@ impl<'a> Search<'a> {
         )
     }
 
+    /// A problem of the deploy file, which names these Services for the target.
     fn refuse(&self, report: &mut Report, code: &str, message: String) {
         let target = self.request.target.replace('~', "~0").replace('/', "~1");
-        let hint = "each Deployment of a blue/green target has one active Service, and at most one preview \
-                    Service, that select its pods and no others; `trafficManagement` names them";
+        let hint = match code {
+            "noService" => "add it to the manifests, or name one of them",
+            "sameService" => "name another as previewService, or none",
+            "selectorMismatch" => "name a Service whose selector only the pods of one Deployment match",
+            "sharedService" => "each Deployment needs Services of its own",
+            _ => "keep one of them",
+        };
         report.error_in_file(code, format!("/targets/{target}"), message, hint);
     }
 }
