@@ -2,7 +2,9 @@
 //!
 //! They ask nothing of an executor that cannot move workloads by blue/green.
 
-use super::blue_green_fixture::{act, apply, at_the_redirect, deployed, redirected, release, until, until_done};
+use super::blue_green_fixture::{
+    act, apply, at_the_redirect, deployed, redirected, release, until, until_done,
+};
 use super::fixture::{ClusterFixture, apply_towards, finish, settings};
 use crate::command::{Acted, Action, Direction};
 use crate::port::executor::ExecutorError;
@@ -32,7 +34,11 @@ pub async fn a_blue_green_rollout_stops_before_its_redirect(fixture: &dyn Cluste
     assert!(stands(&seen), "{seen:?}");
     assert_ne!(seen.revision, seen.stable);
     let weight = seen.weight.unwrap();
-    assert_eq!((weight.wanted, weight.real), (0, 0), "all traffic goes to the old version");
+    assert_eq!(
+        (weight.wanted, weight.real),
+        (0, 0),
+        "all traffic goes to the old version"
+    );
     assert_eq!(weight.source, WeightSource::Router);
     assert_eq!((seen.pods.new_available, seen.pods.old_available), (4, 4));
     assert_eq!(seen.step, None, "it has no steps of its own");
@@ -60,7 +66,10 @@ pub async fn a_redirect_takes_effect_once(fixture: &dyn ClusterFixture) {
     assert!(matches!(refused, ExecutorError::WrongGate { .. }), "{refused}");
     tokio::time::sleep(std::time::Duration::from_secs(20)).await;
     let still = until(fixture, &third, Direction::Forward, |_| true).await;
-    assert!(stands(&still), "a repeat must not redirect the next version: {still:?}");
+    assert!(
+        stands(&still),
+        "a repeat must not redirect the next version: {still:?}"
+    );
 }
 
 /// An abort leaves the old version live; a retry comes to the redirect anew.
@@ -115,7 +124,10 @@ pub async fn the_old_version_is_shut_down_once(fixture: &dyn ClusterFixture) {
     let done = redirected(fixture, &plan, &seen, 3).await;
     assert_eq!((done.pods.new_available, done.pods.old_available), (4, 4));
     let expect = done.expect.as_ref();
-    assert!(expect.is_some(), "what keeps an old version can be told to let it go");
+    assert!(
+        expect.is_some(),
+        "what keeps an old version can be told to let it go"
+    );
     let shut_down = || act(fixture, Action::ShutDownOld, expect, 4);
     assert_eq!(shut_down().await.unwrap(), Acted::Done);
     let gone = until(fixture, &plan, Direction::Forward, |seen| {
