@@ -44,9 +44,8 @@ pub(super) fn shut_down(target: &Deployment, run: &Run) -> Option<Vec<Consequenc
         return None;
     }
     let asked = ask(target, "shutDown", shut_downs(target, run));
-    let under_way = |state: &crate::pipeline::ActState| {
-        state.act.action == Action::ShutDownOld && state.answer.is_none()
-    };
+    let under_way =
+        |state: &crate::pipeline::ActState| state.act.action == Action::ShutDownOld && state.answer.is_none();
     (!asked.is_empty() || run.acts.iter().any(under_way)).then_some(asked)
 }
 

@@ -200,9 +200,9 @@ fn is_unanswered(run: &Run, asked: u64, ordinal: u32) -> bool {
 }
 
 fn is_shut_down(run: &Run, asked: u64, ordinal: u32) -> bool {
-    run.acts.iter().any(|act| {
-        act.asked == asked && act.ordinal == ordinal && act.act.action == Action::ShutDownOld
-    })
+    run.acts
+        .iter()
+        .any(|act| act.asked == asked && act.ordinal == ordinal && act.act.action == Action::ShutDownOld)
 }
 
 fn answered(target: &Deployment, asked: u64, ordinal: u32, answer: Answer) -> Vec<Consequence> {

@@ -357,7 +357,7 @@ pub(crate) fn describe(level: &Progress) -> String {
                 Some(_) => format!("at step {}", index + 1),
                 None => "before its redirect".to_owned(),
             };
-            let pods = if ready {
+            let pods = if *ready {
                 ""
             } else {
                 ", its new pods are not all available"

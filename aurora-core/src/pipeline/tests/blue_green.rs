@@ -101,13 +101,19 @@ fn stands(play: &Play, place: Place) -> bool {
 fn states(play: &Play) -> Vec<String> {
     let seen = view(&play.pipeline, &Viewer::default(), at(play.now));
     let steps = seen.targets[0].steps.iter();
-    steps.map(|step| format!("{} {}", step.kind, step.state)).collect()
+    steps
+        .map(|step| format!("{} {}", step.kind, step.state))
+        .collect()
 }
 
 fn says(play: &Play) -> String {
     let seen = view(&play.pipeline, &Viewer::default(), at(play.now));
     let texts = seen.waiting.iter().map(|wait| {
-        let blockers: Vec<&str> = wait.blockers.iter().map(|blocker| blocker.text.as_str()).collect();
+        let blockers: Vec<&str> = wait
+            .blockers
+            .iter()
+            .map(|blocker| blocker.text.as_str())
+            .collect();
         format!("{} [{}]", wait.reason.text, blockers.join("; "))
     });
     texts.collect::<Vec<_>>().join("\n")
@@ -123,7 +129,7 @@ fn at_redirect(target: SubmittedTarget) -> Play {
 /// At the gates before the end of the old version.
 fn at_shut_down(target: SubmittedTarget) -> Play {
     let mut play = at_redirect(target);
-    if stands(&play, Place::Redirect(0)) {
+    if play.target().standing_gates().next().is_some() {
         play.approve_gate("prod/redirect/0", &["lead"]).unwrap();
         play.tick_at(60);
     }
@@ -148,7 +154,9 @@ fn gates_before_the_redirect_stand_side_by_side_once_every_rollout_has_its_pods(
         kinds(&play.see(vec![before_redirect("worker", false)])),
         ["progressSeen"]
     );
-    assert!(says(&play).contains("moves to its redirect [Rollout shop/worker: paused before its redirect, its"));
+    assert!(
+        says(&play).contains("moves to its redirect [Rollout shop/worker: paused before its redirect, its")
+    );
     let reached = play.see(vec![before_redirect("worker", true)]);
     assert_eq!(kinds(&reached), ["progressSeen", "gateReached", "gateReached"]);
     assert!(stands(&play, Place::Redirect(0)) && stands(&play, Place::Redirect(1)));
@@ -160,12 +168,19 @@ fn gates_before_the_redirect_stand_side_by_side_once_every_rollout_has_its_pods(
 #[test]
 fn all_redirect_gates_open_promote_each_rollout_once() {
     let mut play = at_redirect(gated());
-    assert_eq!(kinds(&play.tick_at(60)), ["gateOpened"], "the timer alone moves nothing");
+    assert_eq!(
+        kinds(&play.tick_at(60)),
+        ["gateOpened"],
+        "the timer alone moves nothing"
+    );
     assert_eq!(play.run().clock, None, "the other gate stands still");
     play.now = 100;
     let opened = play.approve_gate("prod/redirect/0", &["lead"]).unwrap();
     assert_eq!(kinds(&opened), ["gateOpened", "actsAsked"]);
-    let promotes = [(Action::Promote, "shop".to_owned()), (Action::Promote, "worker".to_owned())];
+    let promotes = [
+        (Action::Promote, "shop".to_owned()),
+        (Action::Promote, "worker".to_owned()),
+    ];
     assert_eq!(asked(&play), promotes);
     assert_eq!(play.run().acts[0].act.expect, ExpectToken::new("shop-0"));
     assert_eq!(play.run().clock, Some(at(100)));
@@ -187,12 +202,17 @@ fn a_rollout_that_stands_before_its_redirect_again_is_asked_again() {
     assert!(play.tick_at(14).is_empty());
     let again = play.tick_at(15);
     assert_eq!(kinds(&again), ["actsAsked"]);
-    assert!(matches!(&again[0], What::ActsAsked { why, acts, .. } if why == "standsAgain" && acts.len() == 2));
+    assert!(
+        matches!(&again[0], What::ActsAsked { why, acts, .. } if why == "standsAgain" && acts.len() == 2)
+    );
     let mut anew = before_redirect("shop", true);
     anew.expect = ExpectToken::new("another pause");
     play.answer(2, Acted::Done);
     let asked = play.see(vec![anew]);
-    assert!(matches!(&asked[1], What::ActsAsked { acts, .. } if acts.len() == 1), "{asked:?}");
+    assert!(
+        matches!(&asked[1], What::ActsAsked { acts, .. } if acts.len() == 1),
+        "{asked:?}"
+    );
 }
 
 #[test]
@@ -214,7 +234,11 @@ fn without_gates_the_redirect_waits_only_for_the_last_rollout() {
     );
     play.answer(2, Acted::Done);
     let ended = play.see(both(|name| done(name, 2)));
-    assert_eq!(kinds(&ended), ["progressSeen", "finishAsked"], "the old version goes by its delay");
+    assert_eq!(
+        kinds(&ended),
+        ["progressSeen", "finishAsked"],
+        "the old version goes by its delay"
+    );
 }
 
 #[test]
@@ -222,16 +246,29 @@ fn gates_before_the_end_of_the_old_version_end_it_once() {
     let mut play = at_shut_down(gated());
     assert!(stands(&play, Place::ShutDown(0)) && stands(&play, Place::ShutDown(1)));
     assert_eq!(play.run().clock, None);
-    assert!(says(&play).contains("waits for an approval by somebody who may deploy before the old version is shut down"));
+    assert!(
+        says(&play)
+            .contains("waits for an approval by somebody who may deploy before the old version is shut down")
+    );
     assert_eq!(kinds(&play.tick_at(90)), ["gateOpened"]);
     let opened = play.approve_gate("prod/shutdown/1", &[]).unwrap();
     assert_eq!(kinds(&opened), ["gateOpened", "actsAsked"]);
     assert_eq!(
         asked(&play)[2..],
-        [(Action::ShutDownOld, "shop".to_owned()), (Action::ShutDownOld, "worker".to_owned())]
+        [
+            (Action::ShutDownOld, "shop".to_owned()),
+            (Action::ShutDownOld, "worker".to_owned())
+        ]
     );
-    assert_eq!(kinds(&play.answer(2, Acted::Done)), ["actAnswered"], "the other is under way");
-    assert_eq!(kinds(&play.answer(3, Acted::Unchanged)), ["actAnswered", "finishAsked"]);
+    assert_eq!(
+        kinds(&play.answer(2, Acted::Done)),
+        ["actAnswered"],
+        "the other is under way"
+    );
+    assert_eq!(
+        kinds(&play.answer(3, Acted::Unchanged)),
+        ["actAnswered", "finishAsked"]
+    );
     play.finish();
     assert_eq!(play.pipeline.state(), State::Succeeded);
 }
@@ -246,7 +283,11 @@ fn an_agent_that_may_not_end_the_old_version_leaves_it_to_its_delay() {
             target: "prod".into(),
             asked,
             ordinal,
-            failure: Failure::new(ErrorKind::Denied, "forbidden", "the agent may not patch replicasets"),
+            failure: Failure::new(
+                ErrorKind::Denied,
+                "forbidden",
+                "the agent may not patch replicasets",
+            ),
         });
     }
     assert_eq!(play.failure(), None);
@@ -277,18 +318,31 @@ fn one_rollout_that_did_not_change_is_not_promoted_and_keeps_no_gate_shut() {
 #[test]
 fn a_first_deployment_is_promoted_in_full_and_exercises_no_gate() {
     let mut play = Play::moving_with(gated(), true);
-    for place in [Place::Redirect(0), Place::Redirect(1), Place::ShutDown(0), Place::ShutDown(1)] {
+    for place in [
+        Place::Redirect(0),
+        Place::Redirect(1),
+        Place::ShutDown(0),
+        Place::ShutDown(1),
+    ] {
         assert!(matches!(gate(&play, place), GateState::NotExercised { .. }));
     }
     let first = view(&play.pipeline, &Viewer::default(), at(0)).targets.remove(0);
     assert!(first.first_deployment);
-    assert!(first.steps.iter().all(|step| step.state == "notExercised"), "{:?}", first.steps);
+    assert!(
+        first.steps.iter().all(|step| step.state == "notExercised"),
+        "{:?}",
+        first.steps
+    );
     let leftover = play.see(vec![before_redirect("shop", true), done("worker", 0)]);
     assert_eq!(kinds(&leftover), ["progressSeen", "actsAsked"]);
     assert_eq!(asked(&play), [(Action::PromoteFull, "shop".to_owned())]);
     play.answer(0, Acted::Done);
     let ended = play.see(vec![done("shop", 2)]);
-    assert_eq!(kinds(&ended), ["progressSeen", "finishAsked"], "no old version is shut down");
+    assert_eq!(
+        kinds(&ended),
+        ["progressSeen", "finishAsked"],
+        "no old version is shut down"
+    );
 }
 
 /// What ends a pipeline early, at gates on either side, and how each Rollout comes back.
@@ -313,7 +367,12 @@ fn every_way_to_end_it_goes_back_before_and_after_the_redirect() {
             play.see(vec![crash_looping("worker")]);
         }),
     ];
-    let target = || blue_green(vec![approval(&["lead"], Some(300))], vec![approval(&["lead"], Some(300))]);
+    let target = || {
+        blue_green(
+            vec![approval(&["lead"], Some(300))],
+            vec![approval(&["lead"], Some(300))],
+        )
+    };
     for (how, way) in ways {
         for redirected in [false, true] {
             let mut play = at_redirect(target());
@@ -321,8 +380,15 @@ fn every_way_to_end_it_goes_back_before_and_after_the_redirect() {
                 play.approve_gate("prod/redirect/0", &["lead"]).unwrap();
                 play.see(both(|name| done(name, 2)));
             }
-            let gate = if redirected { "prod/shutdown/0" } else { "prod/redirect/0" };
-            assert!(stands(&play, gate.parse::<GateRef>().unwrap().place), "{how} {gate}");
+            let gate = if redirected {
+                "prod/shutdown/0"
+            } else {
+                "prod/redirect/0"
+            };
+            assert!(
+                stands(&play, gate.parse::<GateRef>().unwrap().place),
+                "{how} {gate}"
+            );
             way(&mut play, gate);
             assert_eq!(play.run().direction, Direction::Back, "{how} {gate}");
             assert!(play.target().standing_gates().next().is_none());
@@ -332,11 +398,23 @@ fn every_way_to_end_it_goes_back_before_and_after_the_redirect() {
             for level in &mut back {
                 (level.revision, level.stable) = ("old".into(), "old".into());
             }
-            assert_eq!(kinds(&play.see(back)), ["progressSeen", "finishAsked"], "{how} {gate}");
-            assert!(asked(&play).iter().all(|(action, _)| *action != Action::ShutDownOld));
+            assert_eq!(
+                kinds(&play.see(back)),
+                ["progressSeen", "finishAsked"],
+                "{how} {gate}"
+            );
+            assert!(
+                asked(&play)
+                    .iter()
+                    .all(|(action, _)| *action != Action::ShutDownOld)
+            );
             play.finish();
             assert_eq!(play.pipeline.ended.unwrap().rolled_back, Some(RolledBack::Yes));
-            let state = if how == "failed" { State::Failed } else { State::Cancelled };
+            let state = if how == "failed" {
+                State::Failed
+            } else {
+                State::Cancelled
+            };
             assert_eq!(play.pipeline.state(), state);
         }
     }
@@ -354,7 +432,11 @@ fn going_back_after_the_delay_is_promoted_in_full_and_asks_at_no_gate() {
     };
     let events = play.see(both(back));
     assert_eq!(kinds(&events), ["progressSeen", "actsAsked"]);
-    assert!(asked(&play).iter().all(|(action, _)| *action == Action::PromoteFull));
+    assert!(
+        asked(&play)
+            .iter()
+            .all(|(action, _)| *action == Action::PromoteFull)
+    );
     assert_eq!(asked(&play).len(), 2);
 }
 
@@ -383,13 +465,24 @@ fn somebody_who_promotes_past_the_redirect_is_shown_and_the_gates_are_passed() {
     let mut play = at_redirect(gated());
     let one = play.see(vec![green("shop", Standing::Moving, 0, 2)]);
     assert_eq!(kinds(&one), ["progressSeen", "externalSeen"]);
-    assert!(matches!(&one[1], What::ExternalSeen { deed: ExternalDeed::Promoted, object, .. } if object.name == "shop"));
-    assert!(stands(&play, Place::Redirect(0)), "the other one is still asked about");
+    assert!(
+        matches!(&one[1], What::ExternalSeen { deed: ExternalDeed::Promoted, object, .. } if object.name == "shop")
+    );
+    assert!(
+        stands(&play, Place::Redirect(0)),
+        "the other one is still asked about"
+    );
     play.see(vec![green("shop", Standing::Moving, 100, 2)]);
     let two = play.see(vec![done("worker", 2)]);
-    assert_eq!(kinds(&two), ["progressSeen", "externalSeen", "gatePassed", "gatePassed"]);
+    assert_eq!(
+        kinds(&two),
+        ["progressSeen", "externalSeen", "gatePassed", "gatePassed"]
+    );
     assert_eq!(asked(&play), [], "nothing was asked of the cluster");
-    assert_eq!(kinds(&play.see(vec![done("shop", 2)]))[1..], ["gateReached", "gateReached"]);
+    assert_eq!(
+        kinds(&play.see(vec![done("shop", 2)]))[1..],
+        ["gateReached", "gateReached"]
+    );
 }
 
 #[test]
@@ -419,10 +512,25 @@ fn an_old_version_that_somebody_shut_down_is_shown_and_its_gates_still_ask() {
     play.now += 10;
     let gone = play.see(both(|name| done(name, 0)));
     assert_eq!(kinds(&gone), ["progressSeen", "externalSeen", "externalSeen"]);
-    assert!(matches!(&gone[1], What::ExternalSeen { deed: ExternalDeed::ShutDown, .. }));
+    assert!(matches!(
+        &gone[1],
+        What::ExternalSeen {
+            deed: ExternalDeed::ShutDown,
+            ..
+        }
+    ));
     assert!(stands(&play, Place::ShutDown(1)));
     assert!(says(&play).contains("the old version of target `prod` has no pods any more"));
-    let entry = timeline_entry(play.pipeline.id, 1, &Event { at: at(0), by: None, fence: None, what: gone[1].clone() });
+    let entry = timeline_entry(
+        play.pipeline.id,
+        1,
+        &Event {
+            at: at(0),
+            by: None,
+            fence: None,
+            what: gone[1].clone(),
+        },
+    );
     assert_eq!(
         entry.text,
         "target `prod`: somebody, or its delay, shut down the old version of Rollout shop/shop in the cluster"
@@ -456,7 +564,11 @@ fn the_timeout_counts_to_the_redirect_to_done_and_stands_still_at_gates() {
     play.tick_at(50_599);
     assert_eq!(play.failure(), None);
     play.tick_at(50_600);
-    assert_eq!(play.failure(), Some("timeout"), "acts that nobody answers are not waited for without end");
+    assert_eq!(
+        play.failure(),
+        Some("timeout"),
+        "acts that nobody answers are not waited for without end"
+    );
 }
 
 #[test]
@@ -486,7 +598,11 @@ fn an_opted_out_deployment_beside_them_moves_and_fails_with_them() {
     play.see(vec![of_database(Standing::Moving, None)]);
     play.tick_at(10);
     play.see(both(|name| done(name, 2)));
-    assert_eq!(play.run().stage, Stage::Moving, "it is not done without its database");
+    assert_eq!(
+        play.run().stage,
+        Stage::Moving,
+        "it is not done without its database"
+    );
     play.see(vec![of_database(Standing::Done, None)]);
     assert_eq!(play.run().stage, Stage::Finishing);
 }
@@ -522,7 +638,8 @@ fn the_steps_of_a_blue_green_target_tell_how_far_it_is() {
     let line = |parts: [&str; 5]| {
         let kinds = ["deploy", "pause", "redirect", "pause", "shutDown"];
         let line = kinds.iter().zip(parts);
-        line.map(|(kind, state)| format!("{kind} {state}")).collect::<Vec<_>>()
+        line.map(|(kind, state)| format!("{kind} {state}"))
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         shown,
@@ -537,7 +654,9 @@ fn the_steps_of_a_blue_green_target_tell_how_far_it_is() {
     );
     let row = summary(&play.pipeline).targets.remove(0);
     assert_eq!((row.step, row.total), (5, 5));
-    let seen = view(&play.pipeline, &Viewer::default(), at(play.now)).targets.remove(0);
+    let seen = view(&play.pipeline, &Viewer::default(), at(play.now))
+        .targets
+        .remove(0);
     assert_eq!(seen.strategy, "blueGreen");
     let weights: Vec<u8> = seen.steps.iter().map(|step| step.weight).collect();
     assert_eq!(weights, [0, 0, 100, 100, 100]);
@@ -609,7 +728,10 @@ fn a_failed_job_or_stateful_set_fails_its_target_with_evidence() {
         play.tick_at(30);
         assert_eq!(play.failure(), Some("degraded"), "{kind}");
         let cause = play.target().failed.clone().unwrap();
-        assert!(cause.message.contains(&object.to_string()) && cause.message.contains("BackoffLimit"), "{cause:?}");
+        assert!(
+            cause.message.contains(&object.to_string()) && cause.message.contains("BackoffLimit"),
+            "{cause:?}"
+        );
         assert_eq!(play.target().evidence.len(), 1);
         assert_eq!(play.run().direction, Direction::Back);
     }

@@ -261,7 +261,10 @@ fn rolling(target: &Deployment, rolling: &Rolling) -> StepView {
         "notExercised"
     } else if behind(target) > 0 {
         "done"
-    } else if target.run().is_some_and(|run| run.direction == Direction::Forward) {
+    } else if target
+        .run()
+        .is_some_and(|run| run.direction == Direction::Forward)
+    {
         "current"
     } else {
         "ahead"

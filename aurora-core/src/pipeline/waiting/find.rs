@@ -115,7 +115,7 @@ fn at_gate(pipeline: &Pipeline, target: &Deployment, gate: &Gate, viewer: &Viewe
     wait.subject.gate = Some(at.to_string());
     wait.subject.step = match gate.place {
         Place::Step(step) => Some(step),
-        Place::Before(_) | Place::After(_) => None,
+        Place::Before(_) | Place::Redirect(_) | Place::ShutDown(_) | Place::After(_) => None,
     };
     if let Some(away) = &target.away {
         wait.blockers.push(blocker("agent", away.message.clone()));
@@ -395,7 +395,10 @@ fn is_before_redirect(target: &Deployment, run: &Run) -> bool {
     let mut gates = target.gates_where(|place| matches!(place, Place::Redirect(_)));
     let ahead = gates.any(|gate| gate.state == GateState::Ahead);
     let told = rules::is_redirecting(run);
-    let gateless = target.gates_where(|place| matches!(place, Place::Redirect(_))).next().is_none();
+    let gateless = target
+        .gates_where(|place| matches!(place, Place::Redirect(_)))
+        .next()
+        .is_none();
     ahead || (gateless && !told && rules::blue_green(target).next().is_some())
 }
 
