@@ -183,6 +183,8 @@ pub enum Action {
     Resume,
     /// Begin again after an abort.
     Retry,
+    /// End the wait before the older pods of a blue/green move are taken away.
+    ShutDownOld,
     /// Past the step at which it stands, whatever that is.
     Skip,
 }

@@ -1,6 +1,6 @@
 //! A plan: the rendered objects of one target, and how steps of the file map to steps of each Rollout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -76,6 +76,9 @@ pub struct StepMap {
     pub steps: Vec<MappedStep>,
     /// Rollouts of the plan and how many steps each has.
     pub rollouts: BTreeMap<String, usize>,
+    /// Those of the Rollouts that move by blue/green; they have no steps.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub blue_green: BTreeSet<String>,
     /// The workloads whose readiness counts, besides Rollouts: opted-out Deployments, StatefulSets, …
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workloads: Vec<ObjectRef>,

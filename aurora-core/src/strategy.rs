@@ -9,8 +9,57 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Strategy {
+    /// The new version stands beside the old one, then all traffic moves at once.
+    BlueGreen(BlueGreen),
     /// Step by step, by weight.
     Canary(Canary),
+    /// Pod by pod, without a stop.
+    Rolling(Rolling),
+}
+
+/// The gates of a blue/green move; the gates of each list wait side by side, and all must open.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlueGreen {
+    /// Once the new version is available and before traffic goes to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redirect_after: Vec<Pause>,
+    /// Once traffic goes to the new version and before the old one is shut down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shut_down_after: Vec<Pause>,
+}
+
+/// How many pods a rolling update may add and take away at a time; the platform's defaults where absent.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rolling {
+    /// Above the wanted number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<Portion>,
+    /// Below the wanted number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<Portion>,
+}
+
+/// A number of pods, or a share of the wanted number.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Portion {
+    /// So many pods.
+    Count(u32),
+    /// So many of a hundred, 0 to 100.
+    Percent(u8),
+}
+
+/// The Services of a blue/green move that a deploy file names.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePair {
+    /// It sends users to the version in use.
+    pub active: String,
+    /// It shows the new version before traffic goes to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
 }
 
 /// Steps of a canary; after the last one the weight is 100.

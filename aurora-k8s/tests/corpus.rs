@@ -47,6 +47,7 @@ fn render(application: &str, namespace: Option<&str>, manifests: Vec<Manifest>) 
         Step::Pause(Pause::Approval(Approval::default())),
     ];
     let request = RenderRequest {
+        services: Vec::new(),
         tenant: Tenant::new("acme", "dev").unwrap(),
         application: application.to_owned(),
         target: "staging".to_owned(),

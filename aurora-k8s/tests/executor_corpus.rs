@@ -74,6 +74,7 @@ impl Deployed {
     fn render(&self, manifests: Vec<Manifest>) -> Plan {
         let gate = || Step::Pause(Pause::Approval(Approval::default()));
         let request = RenderRequest {
+            services: Vec::new(),
             tenant: Tenant::new("acme", "dev").unwrap(),
             application: self.application.clone(),
             target: "staging".to_owned(),

@@ -38,6 +38,7 @@ fn compare(name: &str) {
     let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
     let settings: Settings = serde_json::from_value(yaml::value(&read("settings.yaml"))).unwrap();
     let request = RenderRequest {
+        services: Vec::new(),
         tenant: Tenant::new("acme", "dev").unwrap(),
         application: settings.application,
         target: settings.target,

@@ -37,6 +37,7 @@ fn bases() -> Bases {
 
 fn render(bodies: Vec<Value>) -> Vec<Problem> {
     let request = RenderRequest {
+        services: Vec::new(),
         tenant: Tenant::new("acme", "dev").unwrap(),
         application: "shop".to_owned(),
         target: "staging".to_owned(),

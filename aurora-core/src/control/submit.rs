@@ -216,6 +216,7 @@ impl ControlPlane {
         let mut problems = Vec::new();
         for (name, target) in &file.targets {
             let request = RenderRequest {
+                services: target.services.clone(),
                 tenant: grant.tenant().clone(),
                 application: file.application.clone(),
                 target: name.clone(),

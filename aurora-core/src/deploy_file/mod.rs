@@ -8,13 +8,13 @@ mod targets;
 mod tree;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountName;
-use crate::strategy::{Pause, Span, Strategy};
+use crate::strategy::{Pause, ServicePair, Span, Strategy};
 
 pub use manifests::{MAX_MANIFEST_BYTES, manifests, read_manifests};
 pub use parse::{MAX_DEPLOY_FILE_BYTES, MAX_SUBMIT_BYTES, Parsed, parse, parse_submit};
@@ -39,6 +39,23 @@ pub struct DeployFile {
     pub manifests: Vec<ManifestSource>,
     /// From an apply or an opened gate to the next gate or the end; 30 minutes unless said.
     pub timeout: Span,
+    /// What becomes of it while another run of the application is under way.
+    #[serde(default)]
+    pub in_progress: InProgress,
+    /// Only these targets are deployed; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<BTreeSet<String>>,
+}
+
+/// What becomes of a submit while another run of its application is under way.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum InProgress {
+    /// It waits behind it; one that waits already is replaced.
+    EnqueueOne,
+    /// It is refused.
+    #[default]
+    Reject,
 }
 
 /// One place the application goes.
@@ -53,6 +70,9 @@ pub struct TargetSpec {
     /// A key of `strategies`; absent only where the manifests hold no Deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<String>,
+    /// The Services of a blue/green move; empty: found by their selectors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServicePair>,
     /// Targets that must have succeeded first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,

@@ -10,7 +10,7 @@ use super::steps::{span, strategy};
 use super::targets::{known, targets};
 use super::tree::{Kind, Node};
 use super::walk::{At, Entries, Walk};
-use super::{DeployFile, FileText, Files, ManifestFrom, ManifestSource, Problem};
+use super::{DeployFile, FileText, Files, InProgress, ManifestFrom, ManifestSource, Problem};
 
 /// The largest deploy file that is read, in bytes.
 pub const MAX_DEPLOY_FILE_BYTES: usize = 1024 * 1024;
@@ -221,6 +221,8 @@ fn document(walk: &mut Walk<'_>, root: &At<'_>) -> Option<(DeployFile, Files, Op
             .collect(),
         manifests,
         timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+        in_progress: InProgress::Reject,
+        only: None,
     };
     Some((deploy, files, source_control))
 }

@@ -147,6 +147,7 @@ fn target(
             account,
             namespace,
             strategy,
+            services: Vec::new(),
             depends_on,
             before,
             after,

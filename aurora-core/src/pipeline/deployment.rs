@@ -174,6 +174,12 @@ impl Deployment {
                     Step::SetWeight(_) => None,
                 }),
         );
+        if let Some(Strategy::BlueGreen(moves)) = &target.strategy {
+            let redirect = moves.redirect_after.iter().enumerate();
+            gates.extend(redirect.map(|(i, pause)| Gate::ahead(Place::Redirect(i), pause.clone())));
+            let shut_down = moves.shut_down_after.iter().enumerate();
+            gates.extend(shut_down.map(|(i, pause)| Gate::ahead(Place::ShutDown(i), pause.clone())));
+        }
         gates.extend(
             target
                 .after
@@ -286,6 +292,7 @@ impl Strategy {
     pub fn steps(&self) -> &[Step] {
         match self {
             Self::Canary(canary) => &canary.steps,
+            Self::BlueGreen(_) | Self::Rolling(_) => &[],
         }
     }
 }

@@ -18,6 +18,10 @@ pub enum Place {
     Before(usize),
     /// The i-th step of the strategy, from 0.
     Step(usize),
+    /// Before traffic goes to the new version of a blue/green move: the i-th of those side by side.
+    Redirect(usize),
+    /// Before the old version of a blue/green move is shut down: the i-th of those side by side.
+    ShutDown(usize),
     /// After the target is deployed.
     After(usize),
 }
@@ -55,6 +59,8 @@ impl fmt::Display for GateRef {
         let (kind, index) = match self.place {
             Place::Before(index) => ("before", index),
             Place::Step(index) => ("step", index),
+            Place::Redirect(index) => ("redirect", index),
+            Place::ShutDown(index) => ("shutdown", index),
             Place::After(index) => ("after", index),
         };
         write!(f, "{}/{kind}/{index}", self.target)
@@ -82,6 +88,8 @@ impl FromStr for GateRef {
         let place = match kind {
             "before" => Place::Before(index),
             "step" => Place::Step(index),
+            "redirect" => Place::Redirect(index),
+            "shutdown" => Place::ShutDown(index),
             "after" => Place::After(index),
             _ => return Err(invalid()),
         };
@@ -218,7 +226,13 @@ mod tests {
 
     #[test]
     fn gates_read_back_from_their_text() {
-        for place in [Place::Before(0), Place::Step(12), Place::After(3)] {
+        for place in [
+            Place::Before(0),
+            Place::Step(12),
+            Place::Redirect(1),
+            Place::ShutDown(2),
+            Place::After(3),
+        ] {
             let gate = GateRef::new("eu/prod", place);
             assert_eq!(gate.to_string().parse(), Ok(gate));
         }

@@ -42,6 +42,7 @@ fn map() -> StepMap {
         ],
         rollouts: BTreeMap::from([("shop".to_owned(), 4), ("worker".to_owned(), 5)]),
         workloads: Vec::new(),
+        ..StepMap::default()
     }
 }
 

@@ -102,7 +102,7 @@ fn subject(what: &What) -> Subject {
         target: what.target().map(str::to_owned),
         step: gate.and_then(|gate| match gate.place {
             Place::Step(step) => Some(step),
-            Place::Before(_) | Place::After(_) => None,
+            Place::Before(_) | Place::Redirect(_) | Place::ShutDown(_) | Place::After(_) => None,
         }),
         gate: gate.map(ToString::to_string),
     }
@@ -124,6 +124,13 @@ fn gate_in_words(gate: &GateRef) -> String {
     match place {
         Place::Before(index) => format!("gate {} before target `{target}`", index + 1),
         Place::Step(step) => format!("the gate at step {} of target `{target}`", step + 1),
+        Place::Redirect(index) => format!("gate {} before the redirect of target `{target}`", index + 1),
+        Place::ShutDown(index) => {
+            format!(
+                "gate {} before the old version of target `{target}` is shut down",
+                index + 1
+            )
+        }
         Place::After(index) => format!("gate {} after target `{target}`", index + 1),
     }
 }
@@ -221,6 +228,7 @@ const fn action(action: Action) -> &'static str {
         Action::PromoteFull => "promote in full",
         Action::Resume => "resume",
         Action::Retry => "retry",
+        Action::ShutDownOld => "shut down the old version of",
         Action::Skip => "skip the step of",
     }
 }

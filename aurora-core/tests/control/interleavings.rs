@@ -81,7 +81,7 @@ fn target(dice: &mut Dice<'_>, index: usize) -> SubmittedTarget {
         steps: StepMap {
             steps: mapped.collect(),
             rollouts: rollouts.clone(),
-            workloads: Vec::new(),
+            ..StepMap::default()
         },
         strategy: Some(Strategy::Canary(Canary { steps })),
         notes: Vec::new(),

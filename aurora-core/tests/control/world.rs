@@ -7,7 +7,7 @@ use std::time::Duration;
 use aurora_core::account::{AgentKey, AgentName};
 use aurora_core::authz::{Deploy, Grant, ReadInfrastructure, ReadPipelines};
 use aurora_core::control::{ControlPlane, Decision, Door, Submission};
-use aurora_core::deploy_file::{DeployFile, Files, TargetSpec, manifests};
+use aurora_core::deploy_file::{DeployFile, Files, InProgress, TargetSpec, manifests};
 use aurora_core::deploy_file::{ManifestFrom, ManifestSource};
 use aurora_core::entropy::Entropy;
 use aurora_core::id::PipelineId;
@@ -204,6 +204,7 @@ pub(crate) fn canary() -> Vec<Step> {
 
 pub(crate) fn target(account: &str, depends_on: &[&str]) -> TargetSpec {
     TargetSpec {
+        services: Vec::new(),
         account: AgentName::new(account).unwrap(),
         namespace: Some("shop".to_owned()),
         strategy: Some("rolling-out".to_owned()),
@@ -235,6 +236,8 @@ pub(crate) fn file(
     let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("{application}-config")}, "data": {"image": image}});
     text.push_str(&format!("---\n{config}\n"));
     DeployFile {
+        in_progress: InProgress::Reject,
+        only: None,
         application: application.to_owned(),
         description: format!("{application} with {image}"),
         context: BTreeMap::new(),

@@ -184,6 +184,10 @@ pub(crate) fn decide(act: &Act, live: &Value, replica_sets: &[&Value]) -> Result
             move_on(act.action, &rollout, &place, replica_sets)
         }
         Action::PromoteFull => promote_full(&rollout, replica_sets),
+        Action::ShutDownOld => {
+            let what = "shut down the old version of a blue/green move".to_owned();
+            return Err(ExecutorError::Unsupported { what });
+        }
         Action::Resume if !rollout.is_paused_by_hand() => Decision::Answer(Acted::Unchanged),
         Action::Resume => spec(json!({"paused": null})),
         Action::Retry if !rollout.is_aborted() => Decision::Answer(Acted::Unchanged),

@@ -109,6 +109,11 @@ fn stays(draft: &Draft, report: &mut Report) -> bool {
 fn canary<'a>(request: &'a RenderRequest, draft: &Draft, report: &mut Report) -> Option<&'a Canary> {
     match &request.strategy {
         Some(Strategy::Canary(canary)) => Some(canary),
+        Some(Strategy::BlueGreen(_) | Strategy::Rolling(_)) => {
+            let what = "moves by a strategy that cannot be rendered yet";
+            report.error(&draft.place, "notYet", "", what, "use a canary");
+            None
+        }
         None => {
             let what = format!(
                 "is a Deployment, and target `{}` names no strategy",

@@ -57,6 +57,7 @@ pub use versioned::VERSION_OF_ANNOTATION;
 ///     target: "staging".to_owned(),
 ///     namespace: Some("shop".to_owned()),
 ///     strategy: None,
+///     services: Vec::new(),
 ///     manifests: vec![Manifest::new(service, Origin::default())],
 /// })?;
 /// assert_eq!(plan.objects[0].body["metadata"]["labels"]["aurora.dev/target"], "staging");

@@ -35,6 +35,7 @@ pub(super) fn step_map(request: &RenderRequest, drafts: &[Draft], made: &BTreeSe
     StepMap {
         steps: steps(request, made),
         rollouts,
+        blue_green: BTreeSet::new(),
         workloads,
     }
 }

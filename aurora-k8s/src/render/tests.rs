@@ -29,6 +29,7 @@ pub(super) fn request(bodies: Vec<Value>) -> RenderRequest {
         Manifest::new(body, origin)
     });
     RenderRequest {
+        services: Vec::new(),
         tenant: Tenant::new("acme", "dev").unwrap(),
         application: "shop".to_owned(),
         target: "staging".to_owned(),

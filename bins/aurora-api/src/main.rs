@@ -33,8 +33,9 @@ async fn serve(config: ApiConfig, process: Process) -> Result<()> {
     let api = Api::new(control.clone(), verifier, clock).with_stop(process.stop.clone());
 
     let server = HttpServer::bind(config.listen, tls).await?;
-    process.announce("api", &server.url())?;
+    // It listens already: who reads the address may ask whether it is ready.
     process.health.ready();
+    process.announce("api", &server.url())?;
     let (driven, served) = tokio::join!(
         control.run(process.stop.clone()),
         server.serve(api.router(), process.stop.clone(), process.grace),

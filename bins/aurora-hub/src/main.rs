@@ -35,9 +35,10 @@ async fn serve(config: HubConfig, process: Process) -> Result<()> {
 
     let for_agents = HttpServer::bind(config.agents, tls.clone()).await?;
     let for_callers = HttpServer::bind(config.callers, tls).await?;
+    // Both listen already: who reads an address may ask whether the hub is ready.
+    process.health.ready();
     process.announce("agents", &for_agents.url())?;
     process.announce("callers", &for_callers.url())?;
-    process.health.ready();
 
     // Connections close only after the hub has said goodbye on them and its commands have ended.
     let close = CancellationToken::new();

@@ -34,8 +34,9 @@ async fn serve(config: OidcConfig, process: Process) -> Result<()> {
     )?;
     issuer.prepare().await?;
     let server = HttpServer::bind(config.listen, tls).await?;
-    process.announce("oidc", &server.url())?;
+    // It listens already: who reads the address may ask whether it is ready.
     process.health.ready();
+    process.announce("oidc", &server.url())?;
     server.serve(issuer.router(), process.stop, process.grace).await?;
     Ok(())
 }

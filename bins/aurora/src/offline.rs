@@ -94,6 +94,7 @@ fn rendered(args: &FileArgs) -> Result<(Submission, BTreeMap<String, Plan>), Vec
     let mut problems = Vec::new();
     for (name, target) in &submission.deploy.targets {
         let request = RenderRequest {
+            services: target.services.clone(),
             tenant: Tenant::clone(&context::local_tenant()),
             application: submission.deploy.application.clone(),
             target: name.clone(),

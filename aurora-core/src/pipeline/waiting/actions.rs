@@ -81,6 +81,8 @@ fn next_in_words(target: &Deployment, gate: &Gate) -> String {
     let Place::Step(step) = gate.place else {
         return match gate.place {
             Place::Before(_) => format!("start target `{name}`"),
+            Place::Redirect(_) => format!("send all of `{name}` to the new version"),
+            Place::ShutDown(_) => format!("shut down the old version of `{name}`"),
             _ => format!("target `{name}` is good"),
         };
     };

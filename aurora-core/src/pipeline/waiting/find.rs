@@ -114,7 +114,7 @@ fn at_gate(pipeline: &Pipeline, target: &Deployment, gate: &Gate, viewer: &Viewe
     wait.subject.gate = Some(at.to_string());
     wait.subject.step = match gate.place {
         Place::Step(step) => Some(step),
-        Place::Before(_) | Place::After(_) => None,
+        Place::Before(_) | Place::Redirect(_) | Place::ShutDown(_) | Place::After(_) => None,
     };
     if let Some(away) = &target.away {
         wait.blockers.push(blocker("agent", away.message.clone()));

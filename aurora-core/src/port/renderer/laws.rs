@@ -76,6 +76,7 @@ pub fn sample() -> RenderRequest {
         Step::Pause(Pause::Approval(Approval::default())),
     ];
     RenderRequest {
+        services: Vec::new(),
         tenant: Tenant::new("acme", "dev").unwrap(),
         application: "shop".to_owned(),
         target: "staging".to_owned(),

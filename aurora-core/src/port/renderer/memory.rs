@@ -133,6 +133,14 @@ fn stepped<'a>(
     }
     match &request.strategy {
         Some(Strategy::Canary(canary)) => Ok(Some(canary)),
+        Some(Strategy::BlueGreen(_) | Strategy::Rolling(_)) => {
+            let pointer = format!("/targets/{}/strategy", request.target);
+            Err(Box::new(Problem::error(
+                "notYet",
+                pointer,
+                "only canaries are rendered in memory",
+            )))
+        }
         None => {
             let pointer = format!("/targets/{}/strategy", request.target);
             let message = format!("there is a {object} but the target names no strategy");
@@ -181,6 +189,7 @@ fn step_map(request: &RenderRequest, objects: &[PlannedObject]) -> StepMap {
         steps: steps.collect(),
         rollouts,
         workloads,
+        ..StepMap::default()
     }
 }
 

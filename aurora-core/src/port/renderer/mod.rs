@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::deploy_file::Problem;
 use crate::manifest::Manifest;
 use crate::plan::Plan;
-use crate::strategy::Strategy;
+use crate::strategy::{ServicePair, Strategy};
 use crate::tenant::Tenant;
 
 pub use memory::InMemoryRenderer;
@@ -38,6 +38,8 @@ pub struct RenderRequest {
     pub namespace: Option<String>,
     /// How Deployments move; `None` where the target names no strategy.
     pub strategy: Option<Strategy>,
+    /// The Services of a blue/green move that the file names; empty: found by their selectors.
+    pub services: Vec<ServicePair>,
     /// The manifests for this target, in the order of the file.
     pub manifests: Vec<Manifest>,
 }

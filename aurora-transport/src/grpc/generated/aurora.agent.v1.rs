@@ -483,6 +483,8 @@ pub enum Action {
     Retry = 6,
     /// Past the step at which it stands.
     Skip = 7,
+    /// Ends the wait before the older pods of a blue/green move are taken away.
+    ShutDownOld = 8,
 }
 impl Action {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -499,6 +501,7 @@ impl Action {
             Self::Resume => "ACTION_RESUME",
             Self::Retry => "ACTION_RETRY",
             Self::Skip => "ACTION_SKIP",
+            Self::ShutDownOld => "ACTION_SHUT_DOWN_OLD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -512,6 +515,7 @@ impl Action {
             "ACTION_RESUME" => Some(Self::Resume),
             "ACTION_RETRY" => Some(Self::Retry),
             "ACTION_SKIP" => Some(Self::Skip),
+            "ACTION_SHUT_DOWN_OLD" => Some(Self::ShutDownOld),
             _ => None,
         }
     }

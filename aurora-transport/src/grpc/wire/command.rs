@@ -238,6 +238,7 @@ impl From<Action> for pb::Action {
             Action::PromoteFull => Self::PromoteFull,
             Action::Resume => Self::Resume,
             Action::Retry => Self::Retry,
+            Action::ShutDownOld => Self::ShutDownOld,
             Action::Skip => Self::Skip,
         }
     }
@@ -251,6 +252,7 @@ fn action(wire: pb::Action) -> Result<Action, BadField> {
         pb::Action::PromoteFull => Action::PromoteFull,
         pb::Action::Resume => Action::Resume,
         pb::Action::Retry => Action::Retry,
+        pb::Action::ShutDownOld => Action::ShutDownOld,
         pb::Action::Skip => Action::Skip,
         pb::Action::Unspecified => return Err(BadField::new("act.action", "is unknown to this version")),
     })

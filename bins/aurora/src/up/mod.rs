@@ -106,8 +106,8 @@ pub(crate) async fn run(args: &UpArgs, output: Output, stop: CancellationToken) 
             policy,
         )?);
     }
-    announce(&services, &fleet, output, &context_file)?;
     health.ready();
+    announce(&services, &fleet, output, &context_file)?;
     stop.cancelled().await;
     health.draining();
     if output == Output::Text {

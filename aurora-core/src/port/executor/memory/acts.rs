@@ -60,6 +60,10 @@ impl World {
         let declared = Declared::by(&held.body);
         let paused = held.body["spec"]["paused"] == true;
         match act.action {
+            Action::ShutDownOld => {
+                let what = "shut down the old version of a blue/green move".to_owned();
+                return Err(ExecutorError::Unsupported { what });
+            }
             Action::Abort if !observed => return Err(wrong("its last change was not taken up yet")),
             Action::Abort if settled => return Ok(Acted::NothingToAbort),
             Action::Abort if workload.aborted => return Ok(Acted::Unchanged),
@@ -118,6 +122,7 @@ impl World {
                 held.generation += 1;
             }
             Action::Retry => workload.set_aborted(false),
+            Action::ShutDownOld => {}
         }
         held.version += 1;
     }
