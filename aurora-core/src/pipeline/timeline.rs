@@ -15,6 +15,7 @@ use crate::principal::Actor;
 /// One line of a pipeline's timeline.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TimelineEntry {
     /// The version of the event.
     pub version: u64,
