@@ -5,12 +5,15 @@
 
 mod acts;
 mod applying;
+mod blue_green;
+mod blue_green_fixture;
 mod fixture;
 mod observing;
 mod removing;
 
 pub use self::acts::*;
 pub use self::applying::*;
+pub use self::blue_green::*;
 pub use self::fixture::{CRASHING_IMAGE, ClusterFixture, InMemoryFixture};
 pub use self::observing::*;
 pub use self::removing::*;
@@ -35,18 +38,28 @@ macro_rules! executor_laws {
     ($fixture:expr) => {
         $crate::executor_laws!(@any $fixture);
         $crate::executor_laws!(@each $fixture;
+            a_blue_green_rollout_stops_before_its_redirect,
             a_canary_stops_at_its_first_pause,
+            a_first_blue_green_version_goes_live_by_itself,
             a_pause_by_hand_ends_by_hand,
             a_promote_takes_effect_once,
             a_promote_without_what_was_seen_is_refused,
+            a_redirect_takes_effect_once,
             a_retry_begins_anew,
+            a_shut_down_on_another_revision_is_refused,
+            an_abort_before_the_redirect_leaves_the_old_version_live,
             an_abort_takes_effect_once,
-            an_act_on_another_revision_is_refused,
             an_act_older_than_the_plan_is_superseded,
+            an_act_on_another_revision_is_refused,
+            an_older_version_brought_back_stops_before_its_redirect,
+            configuration_of_the_old_version_stays_until_it_is_shut_down,
             finish_keeps_configuration_that_pods_may_need,
             nothing_is_aborted_when_all_is_done,
             promote_full_goes_to_the_end_once,
-            rolling_back_brings_the_configuration_back
+            promote_full_redirects_once,
+            rolling_back_brings_the_configuration_back,
+            rolling_back_to_a_version_that_still_runs_needs_nobody,
+            the_old_version_is_shut_down_once
         );
     };
     (@any $fixture:expr) => {
