@@ -13,7 +13,7 @@ use std::path::Path;
 
 use aurora_core::plan::Plan;
 use aurora_core::port::renderer::{ManifestRenderer as _, RenderRequest};
-use aurora_core::strategy::Strategy;
+use aurora_core::strategy::{ServicePair, Strategy};
 use aurora_core::tenant::Tenant;
 use aurora_k8s::render::ArgoRenderer;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,8 @@ struct Settings {
     namespace: Option<String>,
     #[serde(default)]
     strategy: Option<Strategy>,
+    #[serde(default)]
+    services: Vec<ServicePair>,
 }
 
 fn compare(name: &str) {
@@ -38,7 +40,7 @@ fn compare(name: &str) {
     let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap();
     let settings: Settings = serde_json::from_value(yaml::value(&read("settings.yaml"))).unwrap();
     let request = RenderRequest {
-        services: Vec::new(),
+        services: settings.services,
         tenant: Tenant::new("acme", "dev").unwrap(),
         application: settings.application,
         target: settings.target,
@@ -107,6 +109,10 @@ macro_rules! golden {
 golden! {
     a_namespace_is_overridden: "a-namespace-is-overridden",
     autoscaled: "autoscaled",
+    blue_green: "blue-green",
+    blue_green_refused: "blue-green-refused",
+    blue_green_services_unclear: "blue-green-services-unclear",
+    blue_green_without_preview: "blue-green-without-preview",
     canary: "canary",
     canonical_form: "canonical-form",
     cron_jobs_and_claims: "cron-jobs-and-claims",
@@ -116,5 +122,8 @@ golden! {
     own_blue_green: "own-blue-green",
     own_canary_with_analysis: "own-canary-with-analysis",
     refused: "refused",
+    rolling: "rolling",
     versioned_configuration: "versioned-configuration",
+    versioned_names_everywhere: "versioned-names-everywhere",
+    without_deployments: "without-deployments",
 }
