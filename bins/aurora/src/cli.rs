@@ -9,7 +9,7 @@ use aurora_core::account::AgentName;
 use aurora_core::tenant::InvalidName;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use tools::CompletionsArgs;
+pub(crate) use tools::{BackupArgs, CompletionsArgs, RestoreArgs};
 
 /// Deploys new versions of applications to many Kubernetes clusters, step by step.
 #[derive(Debug, Parser)]
@@ -60,6 +60,8 @@ pub(crate) enum Command {
     /// Run an agent, or list those that are known.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Copy the state of `aurora up`, or a store of a role, while it is in use.
+    Backup(BackupArgs),
     /// Print a script that completes commands and flags in a shell.
     Completions(CompletionsArgs),
     /// Deploy two versions of an application to two simulated clusters, all in this process.
@@ -72,6 +74,8 @@ pub(crate) enum Command {
     Doctor,
     /// Print exactly what would be applied, without any server.
     Render(RenderArgs),
+    /// Bring a backup back as a state directory.
+    Restore(RestoreArgs),
     /// Run a simulated Kubernetes cluster with Argo Rollouts as a process of its own.
     Sim(SimArgs),
     /// Run hub, API and token issuer in one process, with its state in a directory.
