@@ -162,6 +162,9 @@ impl Work<'_> {
             let written = match (&live, Stage::of(&object)) {
                 (Some(live), Stage::Rollouts) if healings < HEALINGS => {
                     self.active_service_is_right(live).await?;
+                    if hold == Hold::AsOrdered {
+                        self.end_older_version(live, &body).await?;
+                    }
                     if self.heal_template(&path, &object, live, &body).await? {
                         healings += 1;
                         continue;
@@ -422,10 +425,15 @@ impl Work<'_> {
 
 /// On the way back no old pod goes before a new one is there; where there is no surge that cannot be.
 fn take_nothing_away_first(body: &mut Value) {
-    let canary = &mut body["spec"]["strategy"]["canary"];
+    // Blue/green takes nothing away before it is redirected, and has no such bound.
+    let Some(canary) = body
+        .pointer_mut("/spec/strategy/canary")
+        .filter(|canary| canary.is_object())
+    else {
+        return;
+    };
     let surge = &canary["maxSurge"];
-    let no_surge = surge == 0 || surge == "0" || surge == "0%";
-    if canary.is_object() && !no_surge {
+    if surge != 0 && surge != "0" && surge != "0%" {
         canary["maxUnavailable"] = json!(0);
     }
 }

@@ -8,6 +8,7 @@
 //! | configmaps | get create patch delete | also the applied set |
 //! | rollouts, replicasets, pods, deployments and every other followed workload | list watch | observing, and finding whose pods are in the way |
 //! | rollouts/status | patch | promote, skip, abort, retry |
+//! | replicasets | patch | ending the old version of a blue/green move before its time; without it that is refused |
 //! | pods/log | get | evidence |
 //! | namespaces (cluster-wide) and configmaps | list | the inventory; without it the inventory is shorter |
 
@@ -28,6 +29,7 @@ mod observe;
 mod policy;
 mod readiness;
 mod service;
+mod shut_down;
 mod stages;
 mod wait;
 
@@ -161,7 +163,7 @@ impl KubeExecutor {
 #[async_trait]
 impl ClusterExecutor for KubeExecutor {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_steps()
+        Capabilities::none().with_steps().with_blue_green()
     }
 
     async fn apply(&self, apply: &Apply, plan: &Plan, stages: &StageSink) -> Result<Applied, ExecutorError> {
@@ -183,7 +185,7 @@ impl ClusterExecutor for KubeExecutor {
 
     async fn act(&self, act: &Act) -> Result<Acted, ExecutorError> {
         self.policy.check("patch", &act.object)?;
-        act::act(&self.api, act).await
+        act::act(&self.api, act, &*self.clock).await
     }
 
     async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, ExecutorError> {
