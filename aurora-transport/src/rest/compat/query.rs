@@ -322,7 +322,7 @@ mod tests {
             "}".repeat(41)
         );
         for (text, says) in [
-            ("", "ends where `{`"),
+            ("", "ends where `query`"),
             ("mutation { stop }", "the operation is a `query`"),
             ("{ pipelines { id } }", "`pipelineById`"),
             ("{ pipelineById(id: $id) { id } }", "not declared"),

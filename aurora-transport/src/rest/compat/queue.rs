@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aurora_core::authz::{Grant, ReadPipelines};
 use aurora_core::id::PipelineId;
-use aurora_core::pipeline::{ArmoryStatus, PipelineView};
+use aurora_core::pipeline::PipelineView;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
