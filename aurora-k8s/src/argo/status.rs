@@ -154,6 +154,10 @@ impl<'a> Rollout<'a> {
 
     /// The step being executed, where there are steps.
     pub fn index(&self) -> Option<usize> {
+        if self.is_blue_green() {
+            // One may be left over from a canary of the same name.
+            return None;
+        }
         self.status["currentStepIndex"]
             .as_u64()
             .and_then(|index| usize::try_from(index).ok())

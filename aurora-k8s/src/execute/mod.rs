@@ -173,9 +173,23 @@ impl ClusterExecutor for KubeExecutor {
     }
 
     async fn finish(&self, apply: &Apply, plan: &Plan, stages: &StageSink) -> Result<Applied, ExecutorError> {
+        let work = self.work(apply, plan, stages).await?;
         let turn = self.turn(&apply.set);
+        let finished = {
+            let _turn = turn.lock().await;
+            work.finish().await?
+        };
+        match work.until_old_versions_end(&finished).await {
+            Ok(true) => {}
+            // What is left is for whoever finishes the newer plan.
+            Ok(false) | Err(ExecutorError::Superseded { .. }) => return Ok(finished),
+            Err(error) => return Err(error),
+        }
         let _turn = turn.lock().await;
-        self.work(apply, plan, stages).await?.finish().await
+        let mut again = work.finish().await?;
+        again.pruned.extend(finished.pruned);
+        again.pruned.sort();
+        Ok(again)
     }
 
     async fn observe(&self, observe: &Observe, plan: &Plan) -> Result<Levels, ExecutorError> {
