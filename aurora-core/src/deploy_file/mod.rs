@@ -159,6 +159,7 @@ pub struct FileText {
 /// Something wrong, or worth knowing, about what a user wrote.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// An error blocks; a warning does not.
     pub severity: Severity,
@@ -185,6 +186,7 @@ pub struct Problem {
 /// Whether a problem blocks.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Severity {
     /// It blocks.
     Error,

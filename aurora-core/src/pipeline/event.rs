@@ -73,7 +73,8 @@ pub enum What {
     ActsAsked {
         /// The target.
         target: String,
-        /// Why, as a stable code: `gateOpened`, `firstDeployment`, `rollback`, `standsAgain`.
+        /// Why, as a stable code: `gateOpened`, `firstDeployment`, `redirect`, `rollback`, `rollbackNotPossible`,
+        /// `shutDown`, `standsAgain`.
         why: String,
         /// One per object.
         acts: Vec<AskedAct>,
@@ -315,6 +316,7 @@ pub struct SubmittedTarget {
 /// A plan that succeeded, to go back to.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LastGood {
     /// The pipeline in which it succeeded.
     pub pipeline: PipelineId,
@@ -366,11 +368,14 @@ pub enum ExternalDeed {
     Paused,
     /// They moved it past a gate.
     Promoted,
+    /// They shut its old version down, or its delay ended, before that was to be.
+    ShutDown,
 }
 
 /// Why a target failed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Cause {
     /// Stable, for programs: `timeout`, `failingPod`, `degraded`, `invalid`, `aborted`, or an agent's code.
     pub code: String,
@@ -384,6 +389,7 @@ pub struct Cause {
 /// A failing pod, kept because rolling back removes it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Evidence {
     /// The workload it belongs to.
     pub object: ObjectRef,
@@ -394,6 +400,7 @@ pub struct Evidence {
 /// How a target's part ended.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum End {
     /// It failed and nothing was taken back: there was no earlier plan.
     Failed,
@@ -412,6 +419,7 @@ pub enum End {
 /// Whether what a pipeline had changed was taken back.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum RolledBack {
     /// Going back failed somewhere.
     Failed,
