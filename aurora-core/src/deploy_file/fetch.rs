@@ -9,13 +9,14 @@ use crate::error::ErrorChain;
 use crate::port::http::{HttpCall, HttpCaller, HttpError};
 
 use super::{
-    DeployFile, FileText, Files, MAX_DEPLOY_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_SUBMIT_BYTES, ManifestFrom, Problem,
+    DeployFile, FileText, Files, MAX_DEPLOY_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_SUBMIT_BYTES, ManifestFrom,
+    Problem,
 };
 
-/// The longest that reading all the manifests of one submit may take.
-pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that reading all the manifests of one submit may take: less than a request to the API may.
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(16);
 /// The longest that one answer may take.
-const ONE_TIMEOUT: Duration = Duration::from_secs(15);
+const ONE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How many redirects one address may have.
 const MAX_REDIRECTS: u32 = 3;
 /// How many addresses one file may name.
@@ -49,7 +50,9 @@ pub async fn fetch_manifests(
     let mut wanted: Vec<(usize, &str, String)> = Vec::new();
     let mut seen = BTreeSet::new();
     for (index, source) in deploy.manifests.iter().enumerate() {
-        let ManifestFrom::Path(path) = &source.from else { continue };
+        let ManifestFrom::Path(path) = &source.from else {
+            continue;
+        };
         if files.0.contains_key(path) || !seen.insert(path) {
             continue;
         }
@@ -104,8 +107,13 @@ pub async fn fetch_manifests(
         }
     };
     if tokio::time::timeout(FETCH_TIMEOUT, reading).await.is_err() {
-        let waiting = wanted.iter().find(|(_, path, _)| !found.iter().any(|(read, _)| read == path));
-        let message = format!("the manifests could not be read within {} s", FETCH_TIMEOUT.as_secs());
+        let waiting = wanted
+            .iter()
+            .find(|(_, path, _)| !found.iter().any(|(read, _)| read == path));
+        let message = format!(
+            "the manifests could not be read within {} s",
+            FETCH_TIMEOUT.as_secs()
+        );
         let problem = Problem::error("notFetched", "", message).with_hint("try again, or send them along");
         problems.push(place(waiting.map_or(0, |(index, ..)| *index), problem));
     }
@@ -126,7 +134,9 @@ pub async fn fetch_manifests(
 /// # Cancel safety
 /// The call may or may not have reached the other side.
 pub async fn fetch_deploy_file(http: &dyn HttpCaller, url: &str) -> Result<String, Problem> {
-    get(http, url, MAX_DEPLOY_FILE_BYTES).await.map_err(|problem| problem.at(shown(url), 0, 0))
+    get(http, url, MAX_DEPLOY_FILE_BYTES)
+        .await
+        .map_err(|problem| problem.at(shown(url), 0, 0))
 }
 
 async fn get(http: &dyn HttpCaller, url: &str, limit: usize) -> Result<String, Problem> {
@@ -139,14 +149,19 @@ async fn get(http: &dyn HttpCaller, url: &str, limit: usize) -> Result<String, P
         ..HttpCall::fetch(url)
     };
     let answer = http.call(call).await.map_err(|error| match &error {
-        HttpError::TooLarge { limit } => {
-            Problem::error("tooLarge", "", format!("`{url_shown}` has more than {limit} bytes"))
-        }
+        HttpError::TooLarge { limit } => Problem::error(
+            "tooLarge",
+            "",
+            format!("`{url_shown}` has more than {limit} bytes"),
+        ),
         HttpError::Forbidden { .. } => failed(
             format!("`{url_shown}` cannot be read: {}", ErrorChain(&error)),
             "the server's rules say which networks it may reach; private ones only where they are allowed",
         ),
-        _ => failed(format!("`{url_shown}` cannot be read: {}", ErrorChain(&error)), ""),
+        _ => failed(
+            format!("`{url_shown}` cannot be read: {}", ErrorChain(&error)),
+            "",
+        ),
     })?;
     match answer.status {
         200 => {}
@@ -156,7 +171,10 @@ async fn get(http: &dyn HttpCaller, url: &str, limit: usize) -> Result<String, P
         }
         status => {
             let message = format!("`{url_shown}` cannot be read: the answer has the status {status}");
-            return Err(failed(message, "the server reads it as it is, without credentials"));
+            return Err(failed(
+                message,
+                "the server reads it as it is, without credentials",
+            ));
         }
     }
     String::from_utf8(answer.body.into())
@@ -172,7 +190,9 @@ fn shown(url: &str) -> &str {
 fn join(base: &str, path: &str) -> String {
     let base = shown(base);
     let authority = base.find("://").map_or(0, |scheme| scheme + 3);
-    let host_end = base[authority..].find('/').map_or(base.len(), |slash| authority + slash);
+    let host_end = base[authority..]
+        .find('/')
+        .map_or(base.len(), |slash| authority + slash);
     let (origin, folder) = base.split_at(host_end);
     let folder = if path.starts_with('/') {
         ""
@@ -212,10 +232,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_manifest_is_read_from_its_url_and_shown_without_its_query() {
         let http = ScriptedHttp::new();
-        http.on("https://files.example/web.yaml?token=hunter2", Reply::status(200, SERVICE));
+        http.on(
+            "https://files.example/web.yaml?token=hunter2",
+            Reply::status(200, SERVICE),
+        );
         let files = fetched(&http, None).await.unwrap();
         let text = &files.0["https://files.example/web.yaml?token=hunter2"][0];
-        assert_eq!((text.name.as_str(), text.text.as_str()), ("https://files.example/web.yaml", SERVICE));
+        assert_eq!(
+            (text.name.as_str(), text.text.as_str()),
+            ("https://files.example/web.yaml", SERVICE)
+        );
         // What came along is not read again.
         let mut files = files;
         let again = fetch_manifests(None, &deploy(), &mut files, "deploy.yaml", None).await;
@@ -230,8 +256,11 @@ mod tests {
         let table = [
             (Reply::status(404, "no"), "status 404"),
             (Reply::Unreachable, "cannot be reached"),
-            (Reply::Silence, "no answer within 15s"),
-            (Reply::status(200, vec![b'a'; MAX_MANIFEST_BYTES + 1]), "more than 4194304 bytes"),
+            (Reply::Silence, "no answer within 8s"),
+            (
+                Reply::status(200, vec![b'a'; MAX_MANIFEST_BYTES + 1]),
+                "more than 4194304 bytes",
+            ),
             (Reply::status(200, vec![0xff, 0xfe]), "not UTF-8"),
             (endless, "moved on"),
         ];
@@ -240,7 +269,10 @@ mod tests {
             http.on(url, reply);
             let problems = fetched(&http, None).await.unwrap_err();
             let told = problems[0].to_string();
-            assert!(told.starts_with("deploy.yaml:5:1: ") && told.contains(words), "{words}: {told}");
+            assert!(
+                told.starts_with("deploy.yaml:5:1: ") && told.contains(words),
+                "{words}: {told}"
+            );
             assert!(!told.contains("hunter2"), "{told}");
             assert_eq!(problems[0].pointer, "/manifests/0/path");
         }
@@ -254,7 +286,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_together_end_within_the_time_limit() {
-        let paths: String = (0..20).map(|i| format!("- path: https://slow.example/{i}\n")).collect();
+        let paths: String = (0..20)
+            .map(|i| format!("- path: https://slow.example/{i}\n"))
+            .collect();
         let file = FILE.split("- path").next().unwrap().to_owned() + &paths;
         let deploy = parse(&file, "deploy.yaml").unwrap().deploy;
         let http = ScriptedHttp::new();
@@ -262,27 +296,46 @@ mod tests {
             http.on(format!("https://slow.example/{i}"), Reply::Silence);
         }
         let started = tokio::time::Instant::now();
-        let problems = fetch_manifests(Some(&http), &deploy, &mut Files::default(), "deploy.yaml", None).await;
+        let problems =
+            fetch_manifests(Some(&http), &deploy, &mut Files::default(), "deploy.yaml", None).await;
         assert_eq!(started.elapsed(), FETCH_TIMEOUT);
         let problems = problems.unwrap_err();
-        assert!(problems.iter().any(|problem| problem.message.contains("within 30 s")), "{problems:?}");
+        assert!(
+            problems
+                .iter()
+                .any(|problem| problem.message.contains("within 16 s")),
+            "{problems:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_file_by_link_has_its_paths_beside_it() {
         let http = ScriptedHttp::new();
-        http.on("https://files.example/web.yaml?token=hunter2", Reply::status(200, SERVICE));
-        http.on("https://git.example/shop/m/config.yaml", Reply::status(200, SERVICE));
-        let files = fetched(&http, Some("https://git.example/shop/deploy.yaml?ref=main")).await.unwrap();
+        http.on(
+            "https://files.example/web.yaml?token=hunter2",
+            Reply::status(200, SERVICE),
+        );
+        http.on(
+            "https://git.example/shop/m/config.yaml",
+            Reply::status(200, SERVICE),
+        );
+        let files = fetched(&http, Some("https://git.example/shop/deploy.yaml?ref=main"))
+            .await
+            .unwrap();
         assert_eq!(files.0.len(), 2);
         let overrides = crate::deploy_file::Overrides {
             account: Some("other".into()),
             only: Some(vec!["t".into()]),
         };
-        let file = parse_linked(&FILE.replace("account: a, ", ""), "deploy.yaml", &overrides).unwrap().deploy;
+        let file = parse_linked(&FILE.replace("account: a, ", ""), "deploy.yaml", &overrides)
+            .unwrap()
+            .deploy;
         assert_eq!(file.targets["t"].account.as_str(), "other");
         assert!(file.runs("t") && !file.runs("u"));
-        let unknown = crate::deploy_file::Overrides { account: None, only: Some(vec!["u".into()]) };
+        let unknown = crate::deploy_file::Overrides {
+            account: None,
+            only: Some(vec!["u".into()]),
+        };
         let problems = parse_linked(FILE, "deploy.yaml", &unknown).unwrap_err();
         assert_eq!(problems[0].code, "unknownName");
     }
@@ -290,10 +343,26 @@ mod tests {
     #[test]
     fn paths_are_joined_within_the_host() {
         for (base, path, url) in [
-            ("https://a.example/x/deploy.yaml", "m/web.yaml", "https://a.example/x/m/web.yaml"),
-            ("https://a.example/x/deploy.yaml", "../web.yaml", "https://a.example/web.yaml"),
-            ("https://a.example/x/deploy.yaml", "../../../../web.yaml", "https://a.example/web.yaml"),
-            ("https://a.example/x/deploy.yaml?a=/b", "/web.yaml", "https://a.example/web.yaml"),
+            (
+                "https://a.example/x/deploy.yaml",
+                "m/web.yaml",
+                "https://a.example/x/m/web.yaml",
+            ),
+            (
+                "https://a.example/x/deploy.yaml",
+                "../web.yaml",
+                "https://a.example/web.yaml",
+            ),
+            (
+                "https://a.example/x/deploy.yaml",
+                "../../../../web.yaml",
+                "https://a.example/web.yaml",
+            ),
+            (
+                "https://a.example/x/deploy.yaml?a=/b",
+                "/web.yaml",
+                "https://a.example/web.yaml",
+            ),
             ("https://a.example", "./web.yaml", "https://a.example/web.yaml"),
         ] {
             assert_eq!(join(base, path), url);
