@@ -30,15 +30,21 @@ fn gated(redirect_after: Vec<Pause>, shut_down_after: Vec<Pause>) -> Strategy {
     })
 }
 
-/// Acts on Rollouts that took effect, in order.
+/// Acts on Rollouts that took effect, in order; those of one kind are asked together and have no order.
 fn acts(world: &World) -> Vec<(Action, String)> {
-    let writes = world.cluster(PROD).writes().into_iter();
-    writes
+    let mut acts: Vec<(Action, String)> = world
+        .cluster(PROD)
+        .writes()
+        .into_iter()
         .filter_map(|write| match write {
             Write::Acted { object, action, .. } => Some((action, object.name)),
             Write::Applied { .. } | Write::Deleted { .. } => None,
         })
-        .collect()
+        .collect();
+    for together in acts.chunk_by_mut(|one, other| one.0 == other.0) {
+        together.sort_by(|one, other| one.1.cmp(&other.1));
+    }
+    acts
 }
 
 fn each(action: Action) -> Vec<(Action, String)> {

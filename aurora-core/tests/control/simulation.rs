@@ -357,10 +357,29 @@ impl Simulation {
         }
     }
 
+    /// Somebody moves all Rollouts that stand at some gate past it.
+    async fn promote_past_a_gate(&self) {
+        for id in self.ids() {
+            let pipeline = self.world.pipeline(id).await;
+            let at_gate = |target: &&Deployment| {
+                let mut gates = target.standing_gates();
+                gates.any(|(place, _)| matches!(place, Place::Step(_) | Place::Redirect(_)))
+            };
+            if let Some(target) = pipeline.targets.values().find(at_gate) {
+                for name in DEPLOYMENTS {
+                    let object = ObjectRef::new("argoproj.io", "Rollout", &target.namespace, name);
+                    let cluster = self.world.cluster(target.account.as_str());
+                    cluster.act_by_hand(&object, Action::Promote);
+                }
+                return;
+            }
+        }
+    }
+
     /// Somebody acts in the clusters.
     async fn hands(&self) {
         loop {
-            tokio::time::sleep(self.chance.seconds(200)).await;
+            tokio::time::sleep(self.chance.seconds(100)).await;
             let cluster = self.world.cluster(self.chance.pick::<&str>(&ACCOUNTS));
             let namespace = *self.chance.pick(&APPLICATIONS);
             let object = ObjectRef::new(
@@ -372,7 +391,8 @@ impl Simulation {
             match self.chance.below(8) {
                 7 => cluster.act_by_hand(&object, Action::ShutDownOld),
                 0 => cluster.act_by_hand(&object, Action::Abort),
-                1 | 2 => cluster.act_by_hand(&object, Action::Promote),
+                1 => cluster.act_by_hand(&object, Action::Promote),
+                2 => self.promote_past_a_gate().await,
                 3 => cluster.act_by_hand(&object, Action::Retry),
                 4 => {
                     cluster.act_by_hand(&object, Action::Pause);
