@@ -76,6 +76,7 @@ pub(super) fn key(effect: &Effect) -> String {
         EffectKind::Begin => format!("{target}/begin"),
         EffectKind::Command { id, .. } => format!("{target}/command/{id}"),
         EffectKind::Observe { tag, .. } => format!("{target}/observe/{tag}"),
+        EffectKind::TakeTurn => "turn".to_owned(),
     }
 }
 
@@ -92,6 +93,7 @@ impl Job {
                 Asked::Finish { .. } => "finish",
             },
             EffectKind::Observe { .. } => "observe",
+            EffectKind::TakeTurn => "take turn",
         };
         let command = match &self.effect.kind {
             EffectKind::Command { id, .. } => Some(tracing::field::display(*id)),
@@ -126,6 +128,8 @@ impl Job {
                 };
                 self.observe(*tag, observe).await
             }
+            // The driver sees to it: it is about no target.
+            EffectKind::TakeTurn => return,
         };
         self.tell(Some(heard), true).await;
     }

@@ -2,15 +2,18 @@
 
 mod act_key;
 mod acts;
+mod again;
 mod audit;
 mod driver;
 mod effects;
 mod feed;
+mod filter;
 mod fleet;
 mod journal;
 mod list;
 mod queries;
 mod runner;
+mod start;
 mod submit;
 
 use std::collections::BTreeMap;
@@ -31,6 +34,7 @@ use crate::principal::{Actor, Channel, ClientProduct, Principal};
 use crate::tenant::Tenant;
 
 pub use acts::{Decision, Recorded};
+pub use again::{Redeploy, TargetAct};
 pub use feed::{Cursor, FeedItem, FeedItems, InvalidCursor};
 pub use fleet::{AccountView, AgentView};
 pub use list::{Facet, ListPage, PipelineQuery};
@@ -272,6 +276,9 @@ pub enum ControlError {
     /// The pipeline does not allow it now.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// A new run was not taken.
+    #[error(transparent)]
+    NotTaken(#[from] SubmitError),
     /// The hub cannot be asked.
     #[error("the agents cannot be asked for")]
     Router {
@@ -293,6 +300,7 @@ impl ControlError {
             Self::Contended { .. } => ErrorKind::Unavailable,
             Self::Invalid { .. } | Self::KeyReused => ErrorKind::Invalid,
             Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotTaken(error) => error.kind(),
             Self::Refused(refused) => refused.kind(),
             Self::Router { source } => source.kind(),
             Self::Store { source } => source.kind(),

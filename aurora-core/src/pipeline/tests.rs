@@ -106,6 +106,7 @@ impl Play {
             plan: Digest::of(b"new"),
             steps: map(),
             notes: Vec::new(),
+            back: false,
         };
         let submitted = Submitted {
             application: "shop".into(),
@@ -117,6 +118,8 @@ impl Play {
             timeout: Span::from_secs(600),
             targets: BTreeMap::from([("prod".to_owned(), target)]),
             warnings: Vec::new(),
+            origin: None,
+            behind: None,
         };
         let event = Event {
             at: at(0),

@@ -3,7 +3,7 @@
 use super::rules;
 use super::running;
 use super::{Consequence, Draft, What};
-use crate::command::{Applied, Direction, Failure};
+use crate::command::{Applied, Failure};
 use crate::error::ErrorKind;
 use crate::pipeline::deployment::{Deployment, Run, SeenLevel, Stage};
 use crate::pipeline::event::{Answer, Cause, ExternalDeed, LastGood};
@@ -217,7 +217,7 @@ fn finished(target: &Deployment, run: &Run, asked: u64, applied: Applied) -> Vec
         applied,
     };
     let mut consequences = vec![finished.into()];
-    if run.direction == Direction::Back {
+    if run.undo {
         let end = crate::pipeline::event::End::RolledBack;
         consequences.push(What::TargetEnded { target: name, end }.into());
     }
@@ -253,10 +253,10 @@ fn failed(
         message: format!("target `{}`: {}", target.name, failure.message),
         details,
     };
-    match (run.direction, run.stage) {
-        (Direction::Back, Stage::Applying) => running::abort(target, run, cause),
+    match (run.undo, run.stage) {
+        (true, Stage::Applying) => running::abort(target, run, cause),
         // An abort that cannot be made is noted; the others still count.
-        (Direction::Back, Stage::Aborting) => {
+        (true, Stage::Aborting) => {
             let (code, message) = (cause.code, cause.message);
             answered(target, asked, ordinal, Answer::Refused { code, message })
         }
