@@ -11,6 +11,7 @@ use crate::tenant::{InvalidName, Tenant};
 /// 1 to 63 characters of `a-z A-Z 0-9 . _ -`, beginning with a letter or digit.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct AgentName(String);
 
 /// A target's account: the agent name written in the deploy file.

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 /// A SHA-256 digest; written `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct Digest([u8; 32]);
 
 /// The text is not `sha256:` and 64 hexadecimal digits.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 /// Which object: group, kind, namespace and name; versions do not distinguish objects.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ObjectRef {
     /// The API group; empty for the core group.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -62,6 +63,7 @@ impl fmt::Display for ObjectRef {
 
 /// Where a manifest was written: for errors that say what to mend and where.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Origin {
     /// The file as the user named it, or the deploy file's own place for inline text.
     pub file: String,

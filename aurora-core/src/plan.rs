@@ -70,6 +70,7 @@ impl PlannedObject {
 /// Which step of which Rollout a gate of the file is.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StepMap {
     /// Steps of the file: for the i-th, what it is and where the Rollouts have it.
     pub steps: Vec<MappedStep>,
@@ -86,6 +87,7 @@ pub struct StepMap {
 /// One step of the file and its index in every Rollout.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MappedStep {
     /// Rollout name to index in its step list.
     pub index: BTreeMap<String, usize>,

@@ -12,6 +12,7 @@ use crate::tenant::Tenant;
 /// What sort of somebody a principal is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum PrincipalKind {
     /// A client credential of one tenant: an agent, a CI job.
     Machine,
@@ -57,6 +58,7 @@ impl Principal {
 /// The door through which somebody acted.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Channel {
     /// A REST client of the user's own.
     Api,
@@ -74,6 +76,7 @@ pub enum Channel {
 
 /// Which program a request came from, as it said itself.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClientProduct {
     /// Its name.
     pub product: String,
@@ -84,6 +87,7 @@ pub struct ClientProduct {
 /// Who did something, as stored events remember it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Actor {
     /// What sort of somebody.
     pub kind: PrincipalKind,

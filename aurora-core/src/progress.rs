@@ -81,6 +81,7 @@ impl Progress {
 /// Where one object stands; decided by the executor from the object alone.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "is")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Standing {
     /// Stopped by an abort: the stable revision serves, the new one is still declared.
     Aborted,
@@ -137,6 +138,7 @@ pub struct Weight {
 /// Where a real weight comes from.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum WeightSource {
     /// Counted from available pods.
     Pods,
@@ -147,6 +149,7 @@ pub enum WeightSource {
 /// Pods by revision.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PodCounts {
     /// How many the object should have.
     pub desired: u32,
@@ -163,6 +166,7 @@ pub struct PodCounts {
 /// A pod that fails and what was captured of it, because rolling back removes it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FailingPod {
     /// The pod's name.
     pub pod: String,

@@ -188,6 +188,7 @@ pub enum Inventory {
 /// One thing of an inventory: for people and for listing accounts, never for driving a pipeline.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InventoryItem {
     /// What it is: `namespace`, `appliedSet`.
     pub kind: String,

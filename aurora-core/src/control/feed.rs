@@ -26,6 +26,7 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// A place in a tenant's feed; opaque to clients.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct Cursor(u64);
 
 /// The text is not a cursor.

@@ -34,6 +34,7 @@ struct Seen {
 /// An agent, connected or not.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentView {
     /// Its name, which is its account's name.
     pub name: AgentName,
@@ -56,6 +57,7 @@ pub struct AgentView {
 /// An account and what its agent last said of it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AccountView {
     /// Its name.
     pub name: AgentName,

@@ -65,6 +65,7 @@ pub struct PipelineQuery {
 /// What can be counted.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Facet {
     /// By application.
     Application,

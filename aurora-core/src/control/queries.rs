@@ -22,6 +22,7 @@ const LAST_DECISIONS: usize = 10;
 
 /// As of which place in the feed, and when by the control plane's clock.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AsOf {
     /// An event stream opened with it goes on where the document ends.
     pub cursor: Cursor,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::start::{Attempt, NewRun};
 use super::{ControlPlane, Door, actor, filter, fleet, journal};
 use crate::authz::{Deploy, Grant};
-use crate::deploy_file::{DeployFile, Problem};
+use crate::deploy_file::{DeployFile, Document, Problem};
 use crate::digest::Digest;
 use crate::error::ErrorKind;
 use crate::id::PipelineId;
@@ -49,6 +49,8 @@ pub struct Submission {
     pub comment: Option<String>,
     /// The earlier run that it repeats.
     pub origin: Option<Origin>,
+    /// The file as it was written: gives problems their lines.
+    pub document: Option<Document>,
 }
 
 impl Submission {
@@ -66,6 +68,7 @@ impl Submission {
             only: None,
             comment: None,
             origin: None,
+            document: None,
         }
     }
 }
@@ -270,7 +273,7 @@ impl ControlPlane {
     ) -> Result<BTreeMap<String, Plan>, SubmitError> {
         let file = &submission.file;
         let mut plans = BTreeMap::new();
-        let mut problems = Vec::new();
+        let mut problems = file.not_yet();
         for (name, target) in &file.targets {
             let request = RenderRequest {
                 services: target.services.clone(),
@@ -298,6 +301,12 @@ impl ControlPlane {
         problems.retain(|problem: &Problem| said.insert(problem.to_string()));
         if problems.is_empty() {
             return Ok(plans);
+        }
+        if let Some(document) = &submission.document {
+            problems = problems
+                .into_iter()
+                .map(|problem| document.locate(problem))
+                .collect();
         }
         problems.extend(submission.warnings.iter().cloned());
         Err(SubmitError::Invalid { problems })

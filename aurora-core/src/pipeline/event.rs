@@ -39,6 +39,7 @@ pub struct Event {
 }
 
 /// Somebody's act: who, through which door (in the actor), and their comment.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Deed {
@@ -73,7 +74,8 @@ pub enum What {
     ActsAsked {
         /// The target.
         target: String,
-        /// Why, as a stable code: `gateOpened`, `firstDeployment`, `rollback`, `standsAgain`.
+        /// Why, as a stable code: `gateOpened`, `firstDeployment`, `redirect`, `rollback`, `rollbackNotPossible`,
+        /// `shutDown`, `standsAgain`.
         why: String,
         /// One per object.
         acts: Vec<AskedAct>,
@@ -316,6 +318,7 @@ pub struct Submitted {
 }
 
 /// Which earlier run a run comes from, and how.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Origin {
@@ -326,6 +329,7 @@ pub struct Origin {
 }
 
 /// How a run comes from an earlier one.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum OriginKind {
@@ -372,6 +376,7 @@ pub struct SubmittedTarget {
 /// A plan that succeeded, to go back to.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LastGood {
     /// The pipeline in which it succeeded.
     pub pipeline: PipelineId,
@@ -423,11 +428,14 @@ pub enum ExternalDeed {
     Paused,
     /// They moved it past a gate.
     Promoted,
+    /// They shut its old version down, or its delay ended, before that was to be.
+    ShutDown,
 }
 
 /// Why a target failed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Cause {
     /// Stable, for programs: `timeout`, `failingPod`, `degraded`, `invalid`, `aborted`, or an agent's code.
     pub code: String,
@@ -441,6 +449,7 @@ pub struct Cause {
 /// A failing pod, kept because rolling back removes it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Evidence {
     /// The workload it belongs to.
     pub object: ObjectRef,
@@ -454,6 +463,7 @@ pub struct Evidence {
 /// How a target's part ended.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum End {
     /// It failed and nothing was taken back: there was no earlier plan.
     Failed,
@@ -472,6 +482,7 @@ pub enum End {
 /// Whether what a pipeline had changed was taken back.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum RolledBack {
     /// Going back failed somewhere.
     Failed,

@@ -10,6 +10,7 @@ use crate::command::Direction;
 /// Where a pipeline or a target stands.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum State {
     /// Ended by a person, or because an approval was refused or expired.
     Cancelled,
@@ -36,6 +37,7 @@ pub enum State {
 /// The same in the words of Armory's API.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ArmoryStatus {
     /// Waits for a person.
     AwaitingApproval,

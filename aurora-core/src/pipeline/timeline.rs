@@ -15,6 +15,7 @@ use crate::principal::Actor;
 /// One line of a pipeline's timeline.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TimelineEntry {
     /// The version of the event.
     pub version: u64,
@@ -172,13 +173,18 @@ fn text(what: &What) -> String {
             deed,
             by,
         } => {
-            let by = if by.is_empty() { "somebody" } else { by };
+            let by = match deed {
+                _ if !by.is_empty() => by,
+                ExternalDeed::ShutDown => "somebody, or its delay,",
+                _ => "somebody",
+            };
             let did = match deed {
                 ExternalDeed::Aborted => "aborted",
                 ExternalDeed::Changed => "changed",
                 ExternalDeed::Deleted => "deleted",
                 ExternalDeed::Paused => "paused",
                 ExternalDeed::Promoted => "promoted",
+                ExternalDeed::ShutDown => "shut down the old version of",
             };
             format!("target `{target}`: {by} {did} {object} in the cluster")
         }

@@ -16,7 +16,9 @@ mod node;
 mod pod;
 mod quantity;
 mod report;
+mod services;
 mod step_map;
+mod strategy;
 #[cfg(test)]
 mod tests;
 mod versioned;

@@ -9,6 +9,7 @@ mod answer;
 mod armory;
 mod authenticate;
 pub mod client;
+mod compat;
 mod events;
 mod fleet;
 mod layers;
@@ -44,6 +45,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 pub use armory::{DeploymentStep, Environment, PauseStep, PipelineStatus, Step};
+pub use compat::{
+    Credential, DeployedObject, DeploymentStatus, KubernetesStatus, Me, MeTenant, Role, StrategyStatus,
+    StrategyStep, TenantEntry,
+};
 pub use layers::REQUEST_ID;
 pub use problem::{PROBLEM_JSON, ProblemBody};
 pub use request::IDEMPOTENCY_KEY;
@@ -92,6 +97,7 @@ struct Inner {
     streams: events::OpenStreams,
     requests: usize,
     submits: Semaphore,
+    credentials: Option<Vec<Credential>>,
 }
 
 impl fmt::Debug for Api {
@@ -115,6 +121,7 @@ impl Api {
                 streams: events::OpenStreams::default(),
                 requests: DEFAULT_REQUESTS,
                 submits: Semaphore::new(SUBMITS),
+                credentials: None,
             }),
         }
     }
@@ -129,6 +136,12 @@ impl Api {
     #[must_use]
     pub fn with_requests(self, requests: usize) -> Self {
         self.changed(|inner| inner.requests = requests.max(1))
+    }
+
+    /// Lists these credentials to whoever manages their tenant; by default it says that it knows of none.
+    #[must_use]
+    pub fn with_credentials(self, credentials: Vec<Credential>) -> Self {
+        self.changed(|inner| inner.credentials = Some(credentials))
     }
 
     /// The method and the path of every route there is.
@@ -183,6 +196,7 @@ impl Api {
                 streams: Arc::clone(&shared.streams),
                 requests: shared.requests,
                 submits: Semaphore::new(SUBMITS),
+                credentials: shared.credentials.clone(),
             },
         };
         change(&mut inner);

@@ -1,6 +1,7 @@
 //! What follows from an input: pure, and complete, so that everything that follows is one batch of events.
 
 pub(super) mod again;
+mod blue_green;
 mod heard;
 mod person;
 pub(super) mod rules;

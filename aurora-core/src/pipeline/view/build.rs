@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::target::{steps_behind, target_view};
-use super::{EvidenceView, PipelineView, StoppingView, Summary, TargetRow};
+use super::target::target_view;
+use super::{EvidenceView, PipelineView, StoppingView, Summary, TargetRow, steps};
 use crate::pipeline::waiting::{ActionView, Viewer, cancel_action, run_actions, waiting};
 use crate::pipeline::{Pipeline, StopReason};
 
@@ -91,8 +91,8 @@ pub fn summary(pipeline: &Pipeline) -> Summary {
                 account: target.account.to_string(),
                 namespace: target.namespace.clone(),
                 status: pipeline.target_state(target).armory(),
-                step: steps_behind(target),
-                total: target.strategy.as_ref().map_or(0, |s| s.steps().len()),
+                step: steps::behind(target),
+                total: steps::total(target),
             })
             .collect(),
         actor: pipeline.actor.clone(),

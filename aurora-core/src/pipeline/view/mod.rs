@@ -1,6 +1,7 @@
 //! What readers of a pipeline see: the whole view, and the summary that lists are made of.
 
 mod build;
+mod steps;
 mod target;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub use build::{summary, view};
 /// Everything about a pipeline, for people and programs.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PipelineView {
     /// Which one.
     pub id: PipelineId,
@@ -93,6 +95,7 @@ pub struct PipelineView {
 /// Who ended a pipeline early.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoppingView {
     /// `cancelled`, `rejected`, `expired` or `superseded`.
     pub why: String,
@@ -112,6 +115,7 @@ pub struct StoppingView {
 /// One target's part.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TargetView {
     /// Its name.
     pub name: String,
@@ -133,7 +137,7 @@ pub struct TargetView {
     pub rolling_back: bool,
     /// No earlier plan succeeded there: the strategy is not exercised.
     pub first_deployment: bool,
-    /// `canary`, or `none` where nothing moves in steps.
+    /// `blueGreen`, `canary`, `rolling`, or `none` where nothing moves in steps.
     pub strategy: String,
     /// The plan.
     pub plan: Digest,
@@ -186,10 +190,11 @@ pub struct TargetView {
 /// One step of a strategy.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StepView {
     /// From 0.
     pub index: usize,
-    /// `setWeight` or `pause`.
+    /// `setWeight` or `pause`; of blue/green `deploy`, `pause`, `redirect` or `shutDown`; of rolling `roll`.
     pub kind: String,
     /// In words.
     pub text: String,
@@ -205,6 +210,7 @@ pub struct StepView {
 /// One gate.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GateView {
     /// Its name in acts.
     pub id: String,
@@ -241,6 +247,7 @@ pub struct GateView {
 /// One workload of a target.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RolloutView {
     /// Which object.
     pub object: ObjectRef,
@@ -280,6 +287,7 @@ pub struct RolloutView {
 /// What was captured of one failing pod.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EvidenceView {
     /// The target.
     pub target: String,
@@ -293,6 +301,7 @@ pub struct EvidenceView {
 /// One row of a list, at most about 1 kB.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Summary {
     /// Which one.
     pub id: PipelineId,
@@ -342,6 +351,7 @@ pub struct Summary {
 /// One target in a row.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TargetRow {
     /// Its name.
     pub name: String,

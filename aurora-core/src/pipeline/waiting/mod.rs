@@ -16,6 +16,7 @@ pub(super) use find::waiting;
 /// One thing that is waited for.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Waiting {
     /// Stable while it is the same wait.
     pub id: String,
@@ -47,6 +48,7 @@ pub struct Waiting {
 /// What a wait is about.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Subject {
     /// The target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,6 +63,7 @@ pub struct Subject {
 
 /// A reason for programs and for people.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reason {
     /// Stable.
     pub code: String,
@@ -73,6 +76,7 @@ pub struct Reason {
 
 /// Something that stands in the way.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Blocker {
     /// `target`, `agent`, `workload`, `person`, `pipeline`.
     pub kind: String,
@@ -82,6 +86,7 @@ pub struct Blocker {
 
 /// The approvals that a gate needs.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Need {
     /// All of these.
     pub rules: Vec<Rule>,
@@ -89,6 +94,7 @@ pub struct Need {
 
 /// So many approvals by holders of any one of these roles.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rule {
     /// Any one of them; empty: everyone who may deploy.
     pub roles: Vec<String>,
@@ -100,6 +106,7 @@ pub struct Rule {
 
 /// One approval.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Given {
     /// Who.
     pub actor: Actor,
@@ -113,6 +120,7 @@ pub struct Given {
 /// Something that a person can do.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActionView {
     /// `approve`, `reject`, `skip`, `cancel`, `retry`, `rollback`, `redeploy`.
     pub id: String,
@@ -146,6 +154,7 @@ pub struct ActionView {
 
 /// Something to fill in.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Field {
     /// Its name in the body.
     pub name: String,
@@ -157,6 +166,7 @@ pub struct Field {
 
 /// Why an action is not allowed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeniedView {
     /// Stable.
     pub code: String,

@@ -100,6 +100,7 @@ pub struct AgentStatus {
 /// One connected instance of an agent.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InstanceStatus {
     /// The process.
     pub instance: InstanceId,
@@ -128,6 +129,7 @@ pub struct InstanceStatus {
 /// A complete snapshot of an agent's inventory.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InventoryStatus {
     /// Which snapshot.
     pub generation: u64,
