@@ -12,6 +12,7 @@ mod online;
 mod print;
 mod sim;
 mod submission;
+mod template;
 mod up;
 mod watch;
 
@@ -71,10 +72,12 @@ async fn run(cli: &Cli) -> Result<Exit> {
         Command::Backup(args) => backup::backup(args, output),
         Command::Demo(args) => demo::run(args, output, signals::stop_token()?).await,
         Command::Deploy(command) => deploy::run(command, output, context).await,
-        Command::Render(args) => offline::render(args, output),
+        Command::Render(args) => offline::render(args, output).await,
         Command::Restore(args) => backup::restore(args, output),
+        Command::Schema => template::schema(output),
         Command::Sim(args) => sim::run(args, output, signals::stop_token()?).await,
+        Command::Template(args) => template::template(args, output),
         Command::Up(args) => up::run(args, output, signals::stop_token()?).await,
-        Command::Validate(args) => offline::validate(args, output),
+        Command::Validate(args) => offline::validate(args, output).await,
     }
 }
