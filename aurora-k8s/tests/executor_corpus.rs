@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use aurora_core::command::Direction;
 use aurora_core::manifest::Manifest;
 use aurora_core::progress::Standing;
 use aurora_core::strategy::{Approval, Canary, Pause, Step, Strategy};
@@ -87,6 +88,7 @@ async fn deploys(
             steps: vec![Step::SetWeight(25), gate(), Step::SetWeight(50), gate()],
         })),
         services: Vec::new(),
+        direction: Direction::Forward,
     };
     let mut manifests = manifests(&PathBuf::from(corpus).join(application));
     if !unserved.is_empty() {

@@ -29,6 +29,7 @@ pub(crate) struct Deployed {
     pub(crate) namespace: Option<String>,
     pub(crate) strategy: Option<Strategy>,
     pub(crate) services: Vec<ServicePair>,
+    pub(crate) direction: Direction,
 }
 
 impl Deployed {
@@ -63,7 +64,7 @@ impl Deployed {
             target: "staging".to_owned(),
             plan: plan.digest(),
             stamp: Stamp { fence: 1, version },
-            direction: Direction::Forward,
+            direction: self.direction,
         }
     }
 
@@ -98,7 +99,7 @@ impl Deployed {
         let observe = Observe {
             set: self.set(plan),
             plan: plan.digest(),
-            direction: Direction::Forward,
+            direction: self.direction,
         };
         let mut levels = self
             .cluster
@@ -124,8 +125,12 @@ impl Deployed {
         seen.into_values().collect()
     }
 
-    /// Opens the gate at which all Rollouts stand.
+    /// Opens the gate at which all Rollouts stand; on the way back they are promoted in full.
     pub(crate) async fn promote(&self, plan: &Plan, levels: &[Progress], version: u64) -> usize {
+        let action = match self.direction {
+            Direction::Back => Action::PromoteFull,
+            Direction::Forward => Action::Promote,
+        };
         let mut promoted = 0;
         for level in levels
             .iter()
@@ -134,7 +139,7 @@ impl Deployed {
             let act = Act {
                 set: self.set(plan),
                 object: level.object.clone(),
-                action: Action::Promote,
+                action,
                 expect: level.expect.clone(),
                 stamp: Stamp { fence: 1, version },
             };
