@@ -355,10 +355,13 @@ fn configuration_names(spec: &Value, names: &mut BTreeSet<String>) {
         Value::Object(fields) => {
             for (key, field) in fields {
                 let name = match key.as_str() {
-                    "configMapRef" | "secretRef" | "configMapKeyRef" | "secretKeyRef" | "configMap" => {
-                        &field["name"]
-                    }
-                    "secret" => field.get("secretName").unwrap_or(&field["name"]),
+                    "configMap"
+                    | "configMapKeyRef"
+                    | "configMapRef"
+                    | "nodePublishSecretRef"
+                    | "secretKeyRef"
+                    | "secretRef" => &field["name"],
+                    "azureFile" | "secret" => field.get("secretName").unwrap_or(&field["name"]),
                     _ => &Value::Null,
                 };
                 names.extend(name.as_str().map(str::to_owned));
@@ -395,12 +398,17 @@ mod tests {
             "volumes": [
                 {"configMap": {"name": "e"}}, {"secret": {"secretName": "f"}},
                 {"projected": {"sources": [{"configMap": {"name": "g"}}, {"secret": {"name": "h"}}]}},
+                {"csi": {"nodePublishSecretRef": {"name": "i"}}}, {"azureFile": {"secretName": "j"}},
+                {"cephfs": {"secretRef": {"name": "k"}}},
             ],
         });
         let mut names = BTreeSet::new();
         configuration_names(&spec, &mut names);
         let names: Vec<_> = names.iter().map(String::as_str).collect();
-        assert_eq!(names, ["a", "b", "c", "d", "e", "f", "g", "h", "pull"]);
+        assert_eq!(
+            names,
+            ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "pull"]
+        );
     }
 
     #[test]
