@@ -1,10 +1,16 @@
-//! Stored events are for ever: each file of `tests/golden/events` was written by a released program.
+//! Stored events are for ever: each file of `tests/golden/events` and `tests/golden/blue_green` was written by a
+//! released program.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use aurora_core::pipeline::{End, Phase, Pipeline, RolledBack, State, decode, encode};
+use aurora_core::command::Action;
+use aurora_core::pipeline::{
+    Asked, EffectKind, End, Gate, GateState, Phase, Pipeline, Place, RolledBack, State, decode, encode,
+    outstanding,
+};
+use aurora_core::strategy::Strategy;
 use serde_json::Value;
 
 /// Every type of event, with the version of its golden files.
@@ -37,7 +43,13 @@ const TYPES: [&str; 24] = [
 
 /// The files in order of their names: together they are the log of one pipeline.
 fn golden() -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/events");
+    log("events")
+}
+
+fn log(name: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -73,7 +85,7 @@ fn assert_contains(whole: &Value, part: &Value, place: &str) {
 #[test]
 fn every_golden_event_decodes_and_encodes_to_itself() {
     let mut types = BTreeSet::new();
-    for (name, bytes) in golden() {
+    for (name, bytes) in golden().into_iter().chain(log("blue_green")) {
         let event = decode(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         let stored: Value = serde_json::from_slice(&bytes).unwrap();
         let again: Value = serde_json::from_slice(&encode(&event)).unwrap();
@@ -107,6 +119,37 @@ fn the_golden_log_folds_to_the_state_that_it_told_of() {
     let failed = pipeline.targets["prod"].failed.as_ref().unwrap();
     assert_eq!(failed.code, "failingPod");
     assert_eq!(pipeline.targets["prod"].evidence[0].pod.exit_code, Some(1));
+}
+
+#[test]
+fn the_golden_log_of_a_blue_green_move_folds_to_the_state_that_it_told_of() {
+    let files = log("blue_green");
+    let id = "0192f0c1-2345-7abc-8def-0123456789ac".parse().unwrap();
+    let fold = |upto: usize| Pipeline::new(id).fold(files[..upto].iter().map(|(_, bytes)| bytes.as_slice()));
+    let whole = fold(files.len());
+    assert_eq!((&whole.parked, whole.version), (&None, files.len() as u64));
+    assert_eq!(whole.state(), State::Succeeded);
+    let (prod, edge) = (&whole.targets["prod"], &whole.targets["edge"]);
+    assert!(prod.gates.iter().all(Gate::is_behind) && prod.gates.len() == 3);
+    assert!(prod.steps.blue_green.contains("shop"));
+    assert!(matches!(edge.strategy, Some(Strategy::Rolling(_))) && edge.is_first() && edge.gates.is_empty());
+    let at = |place: Place, upto: usize| fold(upto).targets["prod"].gate(place).unwrap().state.clone();
+    assert!(matches!(at(Place::Redirect(1), 8), GateState::Standing { .. }));
+    assert!(matches!(at(Place::Redirect(1), 9), GateState::Open { .. }));
+    assert!(matches!(at(Place::ShutDown(0), 13), GateState::Standing { .. }));
+    // What is outstanding can be read off in the middle of it: the promotion, then the end of the old version.
+    for (upto, action) in [(10, Action::Promote), (17, Action::ShutDownOld)] {
+        let asked = outstanding(&fold(upto))
+            .into_iter()
+            .find_map(|effect| match effect.kind {
+                EffectKind::Command {
+                    order: Asked::Act(act),
+                    ..
+                } => Some(act.action),
+                _ => None,
+            });
+        assert_eq!(asked, Some(action));
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 
 mod api;
+mod blue_green;
 mod crash;
 mod failures;
 mod golden;
