@@ -91,9 +91,10 @@ fn stamps(sim: &Sim) -> Vec<(u64, u64)> {
     let sets = writes.filter(|write| write["object"]["metadata"]["name"] == "aurora-shop");
     let mut stamps: Vec<_> = sets
         .map(|write| {
-            let stamp = write["object"]["data"]["stamp"].as_str().unwrap().to_owned();
-            let (fence, version) = stamp.split_once('.').unwrap();
-            (fence.parse().unwrap(), version.parse().unwrap())
+            let set = write["object"]["data"]["appliedSet"].as_str().unwrap();
+            let set: Value = serde_json::from_str(set).unwrap();
+            let number = |name: &str| set["stamp"][name].as_u64().unwrap();
+            (number("fence"), number("version"))
         })
         .collect();
     stamps.dedup();
