@@ -68,7 +68,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Deploy(DeployCommand),
     /// Look at everything between this command line and its API, and say how to mend what is wrong.
-    #[command(after_help = "Examples:\n  aurora doctor\n  aurora doctor --context-file other.json -o json\n\nExit code 1 when something failed; warnings alone are 0.")]
+    #[command(
+        after_help = "Examples:\n  aurora doctor\n  aurora doctor --context-file other.json -o json\n\nExit code 1 when something failed; warnings alone are 0."
+    )]
     Doctor,
     /// Print exactly what would be applied, without any server.
     Render(RenderArgs),

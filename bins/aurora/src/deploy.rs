@@ -6,16 +6,17 @@ use std::time::Duration;
 use anyhow::Result;
 use aurora_core::control::PipelineQuery;
 use aurora_core::id::PipelineId;
-use aurora_core::pipeline::{ArmoryStatus, PipelineView};
+use aurora_core::pipeline::PipelineView;
 use aurora_transport::rest::ActRequest;
 use aurora_transport::rest::client::{Client, ClientError, SubmitRequest};
 
 use crate::cli::{CancelArgs, DecideArgs, DeployCommand, ListArgs, Output, StartArgs, StatusArgs};
-use aurora_bin::exit::Exit;
 use crate::online::{client, pipeline_id, refused};
 use crate::watch::follow::{Followed, Screen, exit_of, follow};
 use crate::watch::tree::{serde_name, tree};
+use crate::words::StateWord;
 use crate::{print, submission};
+use aurora_bin::exit::Exit;
 
 /// Does what was asked.
 pub(crate) async fn run(command: &DeployCommand, output: Output, context: Option<&Path>) -> Result<Exit> {
@@ -33,10 +34,7 @@ pub(crate) async fn run(command: &DeployCommand, output: Output, context: Option
 async fn start(client: &Client, args: &StartArgs, output: Output) -> Result<Exit> {
     let read = match submission::read(&args.file.file, args.file.application.as_deref()) {
         Ok(read) => read,
-        Err(problems) => {
-            print::problems(output, &problems)?;
-            return Ok(Exit::Usage);
-        }
+        Err(problems) => return Ok(print::invalid(output, &problems)),
     };
     let mut request = SubmitRequest::new(read.text, args.file.file.display().to_string(), read.files);
     if let Some(key) = &args.idempotency_key {
@@ -65,8 +63,9 @@ async fn start(client: &Client, args: &StartArgs, output: Output) -> Result<Exit
 }
 
 async fn status(client: &Client, args: &StatusArgs, output: Output) -> Result<Exit> {
-    let Some(id) = known(&args.id) else {
-        return Ok(Exit::Usage);
+    let id = match pipeline_id(&args.id) {
+        Ok(id) => id,
+        Err(problem) => return print::failure(output, "id.malformed", &problem, Exit::Usage),
     };
     if args.watch {
         return watch(client, id, output, args.timeout).await;
@@ -123,15 +122,13 @@ async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Exit> 
         limit: Some(usize::try_from(args.limit).unwrap_or(usize::MAX)),
         ..PipelineQuery::default()
     };
-    if let Some(text) = &args.status {
-        let word = text.to_uppercase().replace('-', "_");
-        match serde_json::from_value::<ArmoryStatus>(word.into()) {
-            Ok(status) => query.statuses = vec![status],
-            Err(_) => {
-                print::note(&format!(
-                    "error: `{text}` is not a state; there are running, awaiting_approval, paused, succeeded, failed, cancelled"
-                ));
-                return Ok(Exit::Usage);
+    for text in &args.status {
+        match StateWord::read(text) {
+            Some(StateWord::Armory(status)) => query.statuses.push(status),
+            Some(StateWord::Own(state)) => query.states.push(state),
+            None => {
+                let problem = format!("`{text}` is not a state; there are {}", StateWord::known());
+                return print::failure(output, "state.unknown", &problem, Exit::Usage);
             }
         }
     }
@@ -175,8 +172,9 @@ async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Exit> 
 }
 
 async fn decide(client: &Client, args: &DecideArgs, output: Output, yes: bool) -> Result<Exit> {
-    let Some(id) = known(&args.id) else {
-        return Ok(Exit::Usage);
+    let id = match pipeline_id(&args.id) {
+        Ok(id) => id,
+        Err(problem) => return print::failure(output, "id.malformed", &problem, Exit::Usage),
     };
     let act = ActRequest {
         target: args.target.clone(),
@@ -193,8 +191,9 @@ async fn decide(client: &Client, args: &DecideArgs, output: Output, yes: bool) -
 }
 
 async fn cancel(client: &Client, args: &CancelArgs, output: Output) -> Result<Exit> {
-    let Some(id) = known(&args.id) else {
-        return Ok(Exit::Usage);
+    let id = match pipeline_id(&args.id) {
+        Ok(id) => id,
+        Err(problem) => return print::failure(output, "id.malformed", &problem, Exit::Usage),
     };
     let comment = (!args.comment.is_empty()).then(|| args.comment.clone());
     recorded(client.cancel(id, comment).await, output, "being cancelled")
@@ -221,10 +220,4 @@ fn recorded(
             exit => Ok(exit),
         },
     }
-}
-
-fn known(text: &str) -> Option<PipelineId> {
-    pipeline_id(text)
-        .map_err(|problem| print::note(&format!("error: {problem}")))
-        .ok()
 }

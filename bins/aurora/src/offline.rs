@@ -10,9 +10,9 @@ use aurora_core::tenant::Tenant;
 use aurora_k8s::render::ArgoRenderer;
 
 use crate::cli::{FileArgs, Output, RenderArgs};
-use aurora_bin::exit::Exit;
 use crate::submission::{self, Submission};
 use crate::{context, print};
+use aurora_bin::exit::Exit;
 
 /// Checks a deploy file and everything that would be rendered from it.
 pub(crate) fn validate(args: &FileArgs, output: Output) -> Result<Exit> {

@@ -25,6 +25,7 @@ pub use stream::Events;
 pub use submit::SubmitRequest;
 
 use super::armory::PipelineStatus;
+use super::compat::Me;
 use super::request::IDEMPOTENCY_KEY;
 use super::wire::{
     AccountsAnswer, ActAnswer, ActRequest, AgentAnswer, AgentsAnswer, EvidenceAnswer, ListAnswer,
@@ -216,6 +217,14 @@ impl Client {
     /// Follows all pipelines of the tenant, across breaks of the connection.
     pub fn watch_all(&self, from: Option<Cursor>) -> Events {
         Events::begin(self.clone(), vec!["events".to_owned()], from)
+    }
+
+    /// Who the token stands for, and what it opens.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn me(&self) -> Result<Me, ClientError> {
+        self.get(&["me"]).await
     }
 
     /// The agents of the tenant.

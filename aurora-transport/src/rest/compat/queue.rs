@@ -72,7 +72,10 @@ pub(in super::super) async fn queue(
         None => Value::Null,
         Some(view) => picture(&api, &grant, &view, &query.fields).await?,
     };
-    Ok(json(StatusCode::OK, &value!({"data": {"pipelineById": pipeline}})))
+    Ok(json(
+        StatusCode::OK,
+        &value!({"data": {"pipelineById": pipeline}}),
+    ))
 }
 
 /// What is not there and what is somebody else's are both nothing.

@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{DemoArgs, Output};
 use crate::deploy::result;
-use aurora_bin::exit::Exit;
 use crate::online::{client_of, refused};
 use crate::up::{Fleet, Services};
 use crate::watch::follow::{Followed, Screen, exit_of, follow};
 use crate::watch::history::History;
 use crate::{print, submission};
+use aurora_bin::exit::Exit;
 
 /// How long agents may take to connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);

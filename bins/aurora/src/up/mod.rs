@@ -16,9 +16,9 @@ use health::HealthServer;
 pub(crate) use services::Services;
 
 use crate::cli::{Output, UpArgs};
+use crate::{agent, context, print};
 use aurora_bin::cluster::{Cluster, client_of};
 use aurora_bin::exit::Exit;
-use crate::{agent, context, print};
 
 /// How long agents may finish what they have in hand.
 const GRACE: Duration = Duration::from_secs(15);
