@@ -6,6 +6,7 @@ mod audit;
 mod driver;
 mod effects;
 mod feed;
+mod figures;
 mod fleet;
 mod journal;
 mod list;
@@ -31,6 +32,7 @@ use crate::principal::{Actor, Channel, ClientProduct, Principal};
 use crate::tenant::Tenant;
 
 pub use acts::{Decision, Recorded};
+pub use figures::{EFFECTS, EngineFigures};
 pub use feed::{Cursor, FeedItem, FeedItems, InvalidCursor};
 pub use fleet::{AccountView, AgentView};
 pub use list::{Facet, ListPage, PipelineQuery};
@@ -108,6 +110,7 @@ struct Inner {
     /// Mutating commands under way, over all pipelines.
     commands: Arc<Semaphore>,
     summaries: list::Summaries,
+    tally: figures::Tally,
 }
 
 #[derive(Clone, Debug)]
@@ -145,6 +148,7 @@ impl ControlPlane {
                 commands: Arc::new(Semaphore::new(options.commands)),
                 options,
                 summaries: list::Summaries::default(),
+                tally: figures::Tally::default(),
             }),
         }
     }
@@ -201,6 +205,7 @@ impl ControlPlane {
                 options: shared.options.clone(),
                 commands: Arc::clone(&shared.commands),
                 summaries: list::Summaries::default(),
+                tally: figures::Tally::default(),
             },
         };
         change(&mut inner);
