@@ -1,8 +1,9 @@
 //! Submitting a deploy file.
 
 use aurora_core::authz::{Deploy, Grant};
-use aurora_core::control::Submission;
+use aurora_core::control::{Redeploy, Submission};
 use aurora_core::deploy_file::{MAX_DEPLOY_FILE_BYTES, MAX_SUBMIT_BYTES, Problem, manifests, parse_submit};
+use aurora_core::id::PipelineId;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
@@ -62,23 +63,7 @@ pub(super) async fn submit(
     submission.source = door.client.clone();
     submission.idempotency = door.idempotency.clone();
     let submitted = api.inner.plane.submit(&grant, &door, submission).await?;
-    let answer = SubmitAnswer {
-        pipeline_id: submitted.pipeline,
-        warnings: submitted.warnings,
-    };
-    let media_type = HeaderValue::from_static(answer_type);
-    let mut response = if answer_type == START {
-        // The older product's clients print warnings and know no structure in them.
-        let warnings: Vec<String> = answer.warnings.iter().map(ToString::to_string).collect();
-        let texts = json!({"pipelineId": answer.pipeline_id, "warnings": warnings});
-        with_type(StatusCode::ACCEPTED, media_type, &texts)
-    } else {
-        with_type(StatusCode::ACCEPTED, media_type, &answer)
-    };
-    if let Ok(location) = HeaderValue::try_from(format!("/pipelines/{}", answer.pipeline_id)) {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    Ok(response)
+    Ok(taken(submitted.pipeline, &submitted.warnings, answer_type))
 }
 
 /// What an earlier run was started with, or what lies somewhere else.
@@ -91,11 +76,41 @@ async fn by_link(
     let location = Location::of(&parts.headers)?;
     let wanted = Wanted::read(&body(content, MAX_LINK_BODY).await?)?;
     let door = door(&parts.headers)?;
-    let _ = (api, grant, wanted, door);
-    match location {
-        Location::Earlier(_) => Err(Refusal::not_yet("starting an earlier run again by link")),
-        Location::Elsewhere(_) => Err(Refusal::not_yet("a deploy file by link")),
+    let of = match location {
+        Location::Earlier(id) => id,
+        Location::Elsewhere(_) => return Err(Refusal::not_yet("a deploy file by link")),
+    };
+    if wanted.account.is_some() {
+        let detail = "an earlier run goes to its own accounts again; submit its deploy file to go to another one";
+        return Err(Refusal::invalid("account.fixed", "/account", detail));
     }
+    let redeploy = Redeploy {
+        targets: wanted.targets(),
+        ..Redeploy::default()
+    };
+    let recorded = api.inner.plane.redeploy(grant, &door, of, redeploy).await?;
+    Ok(taken(recorded.pipeline, &[], START))
+}
+
+/// The answer to a start, with the media type that was asked for.
+fn taken(pipeline: PipelineId, warnings: &[Problem], media_type: &'static str) -> Response {
+    let content_type = HeaderValue::from_static(media_type);
+    let mut response = if media_type == START {
+        // The older product's clients print warnings and know no structure in them.
+        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let texts = json!({"pipelineId": pipeline, "warnings": warnings});
+        with_type(StatusCode::ACCEPTED, content_type, &texts)
+    } else {
+        let answer = SubmitAnswer {
+            pipeline_id: pipeline,
+            warnings: warnings.to_vec(),
+        };
+        with_type(StatusCode::ACCEPTED, content_type, &answer)
+    };
+    if let Ok(location) = HeaderValue::try_from(format!("/pipelines/{pipeline}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
 }
 
 fn file_name(headers: &http::HeaderMap) -> Result<String, Refusal> {

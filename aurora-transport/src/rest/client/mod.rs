@@ -180,7 +180,7 @@ impl Client {
     /// [`ClientError`]; a conflict's body has the pipeline as it is now.
     ///
     /// # Cancel safety
-    /// The decision may or may not be recorded; so for reject and cancel.
+    /// The decision may or may not be recorded; so for every other act.
     pub async fn approve(&self, id: PipelineId, act: &ActRequest) -> Result<ActAnswer, ClientError> {
         self.act(id, "approve", act).await
     }
@@ -203,6 +203,49 @@ impl Client {
             ..ActRequest::default()
         };
         self.act(id, "cancel", &act).await
+    }
+
+    /// Opens a timed gate before its time.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict's body has the pipeline as it is now.
+    pub async fn skip(&self, id: PipelineId, act: &ActRequest) -> Result<ActAnswer, ClientError> {
+        self.act(id, "skip", act).await
+    }
+
+    /// Deploys once more what did not succeed; of a run that is over, a new run comes of it.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict's body has the pipeline as it is now.
+    pub async fn retry(&self, id: PipelineId, act: &ActRequest) -> Result<ActAnswer, ClientError> {
+        self.act(id, "retry", act).await
+    }
+
+    /// Takes a target back to an earlier version; of a run that is over, a new run comes of it.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict's body has the pipeline as it is now.
+    pub async fn roll_back(&self, id: PipelineId, act: &ActRequest) -> Result<ActAnswer, ClientError> {
+        self.act(id, "rollback", act).await
+    }
+
+    /// Deploys the deploy file of an earlier run again: a new run.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict's body has the pipeline as it is now.
+    pub async fn redeploy(&self, id: PipelineId, act: &ActRequest) -> Result<ActAnswer, ClientError> {
+        self.act(id, "redeploy", act).await
+    }
+
+    /// What a pipeline was started with, as it came; it holds the values of Secrets.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn config(&self, id: PipelineId) -> Result<Vec<u8>, ClientError> {
+        let request = self
+            .request(Method::GET, &["pipelines", &id.to_string(), "config"])
+            .await?;
+        read(checked(request.send().await).await?).await
     }
 
     /// Follows one pipeline until it is over, across breaks of the connection.
