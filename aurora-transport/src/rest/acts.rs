@@ -1,7 +1,7 @@
 //! Acts of people: approve, reject, skip, cancel, retry, roll back, redeploy.
 
 use aurora_core::authz::{Deploy, Grant, ReadPipelines};
-use aurora_core::control::{AsOf, ControlError, Decision, Recorded, Redeploy, TargetAct};
+use aurora_core::control::{AsOf, ControlError, Decision, Door, Recorded, Redeploy, TargetAct};
 use aurora_core::error::ErrorKind;
 use aurora_core::id::PipelineId;
 use aurora_core::pipeline::GateRef;
@@ -82,7 +82,10 @@ impl Act {
             ("context", !body.context.is_empty()),
         ];
         let takes = self.takes();
-        match given.iter().find(|(member, given)| *given && !takes.contains(member)) {
+        match given
+            .iter()
+            .find(|(member, given)| *given && !takes.contains(member))
+        {
             None => Ok(()),
             Some((member, _)) => {
                 let known = if takes.is_empty() {
@@ -122,15 +125,15 @@ pub(super) async fn act(
     let plane = &api.inner.plane;
     let done = match act {
         Act::Approve => {
-            let decision = decision(&api, &reader, id, body, "approval").await?;
+            let decision = decision(&api, (&grant, &reader), &door, id, body, "approval").await?;
             plane.approve(&grant, &door, id, decision).await
         }
         Act::Reject => {
-            let decision = decision(&api, &reader, id, body, "approval").await?;
+            let decision = decision(&api, (&grant, &reader), &door, id, body, "approval").await?;
             plane.reject(&grant, &door, id, decision).await
         }
         Act::Skip => {
-            let decision = decision(&api, &reader, id, body, "timer").await?;
+            let decision = decision(&api, (&grant, &reader), &door, id, body, "timer").await?;
             plane.skip(&grant, &door, id, decision).await
         }
         Act::Cancel => plane.cancel(&grant, &door, id, body.comment).await,
@@ -161,12 +164,20 @@ fn target_act(body: ActRequest) -> TargetAct {
 
 async fn decision(
     api: &Api,
-    reader: &Grant<ReadPipelines>,
+    (grant, reader): (&Grant<Deploy>, &Grant<ReadPipelines>),
+    door: &Door,
     id: PipelineId,
     body: ActRequest,
     kind: &str,
 ) -> Result<Decision, Refusal> {
-    let gate = gate(api, reader, id, &body, kind).await?;
+    let repeated = match &body.gate {
+        None => api.inner.plane.gate_of_key(grant, door, id).await?,
+        Some(_) => None,
+    };
+    let gate = match repeated {
+        Some(gate) => gate,
+        None => gate(api, reader, id, &body, kind).await?,
+    };
     Ok(Decision {
         gate,
         expect: body.expect,
@@ -218,7 +229,10 @@ async fn gate(
     {
         let known: Vec<&str> = view.targets.iter().map(|known| known.name.as_str()).collect();
         let target: String = target.chars().take(64).collect();
-        let detail = format!("pipeline {id} has no target `{target}`; it has {}", known.join(", "));
+        let detail = format!(
+            "pipeline {id} has no target `{target}`; it has {}",
+            known.join(", ")
+        );
         return Err(Refusal::new(ErrorKind::NotFound, "target.unknown", detail).about(id));
     }
     let of_target = |target: &Option<String>| act.target.is_none() || *target == act.target;

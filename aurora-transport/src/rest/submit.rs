@@ -81,7 +81,8 @@ async fn by_link(
         Location::Elsewhere(_) => return Err(Refusal::not_yet("a deploy file by link")),
     };
     if wanted.account.is_some() {
-        let detail = "an earlier run goes to its own accounts again; submit its deploy file to go to another one";
+        let detail =
+            "an earlier run goes to its own accounts again; submit its deploy file to go to another one";
         return Err(Refusal::invalid("account.fixed", "/account", detail));
     }
     let redeploy = Redeploy {
