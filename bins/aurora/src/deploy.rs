@@ -7,10 +7,10 @@ use anyhow::Result;
 use aurora_core::control::PipelineQuery;
 use aurora_core::id::PipelineId;
 use aurora_core::pipeline::PipelineView;
-use aurora_transport::rest::ActRequest;
-use aurora_transport::rest::client::{Client, ClientError, SubmitRequest};
+use aurora_transport::rest::client::{Client, SubmitRequest};
 
-use crate::cli::{CancelArgs, DecideArgs, DeployCommand, ListArgs, Output, StartArgs, StatusArgs};
+use crate::acts::{self, GateAct};
+use crate::cli::{DeployCommand, ListArgs, Output, StartArgs, StatusArgs};
 use crate::online::{client, pipeline_id, refused};
 use crate::watch::follow::{Followed, Screen, exit_of, follow};
 use crate::watch::tree::{serde_name, tree};
@@ -22,21 +22,30 @@ use aurora_bin::exit::Exit;
 pub(crate) async fn run(command: &DeployCommand, output: Output, context: Option<&Path>) -> Result<Exit> {
     let client = client(context)?;
     match command {
-        DeployCommand::Approve(args) => decide(&client, args, output, true).await,
-        DeployCommand::Cancel(args) => cancel(&client, args, output).await,
+        DeployCommand::Approve(args) => acts::decide(&client, args, output, GateAct::Approve).await,
+        DeployCommand::Cancel(args) => acts::cancel(&client, args, output).await,
         DeployCommand::List(args) => list(&client, args, output).await,
-        DeployCommand::Reject(args) => decide(&client, args, output, false).await,
+        DeployCommand::Redeploy(args) => acts::redeploy(&client, args, output).await,
+        DeployCommand::Reject(args) => acts::decide(&client, args, output, GateAct::Reject).await,
+        DeployCommand::Retry(args) => acts::retry(&client, args, output).await,
+        DeployCommand::Rollback(args) => acts::roll_back(&client, args, output).await,
+        DeployCommand::Skip(args) => acts::decide(&client, args, output, GateAct::Skip).await,
         DeployCommand::Start(args) => start(&client, args, output).await,
         DeployCommand::Status(args) => status(&client, args, output).await,
     }
 }
 
 async fn start(client: &Client, args: &StartArgs, output: Output) -> Result<Exit> {
-    let read = match submission::read(&args.file.file, args.file.application.as_deref()) {
+    let overrides = submission::Overrides {
+        application: args.file.application.as_deref(),
+        context: &args.add_context,
+    };
+    let read = match submission::read_with(&args.file.file, overrides) {
         Ok(read) => read,
         Err(problems) => return Ok(print::invalid(output, &problems)),
     };
     let mut request = SubmitRequest::new(read.text, args.file.file.display().to_string(), read.files);
+    request.targets.clone_from(&args.targets);
     if let Some(key) = &args.idempotency_key {
         request.key.clone_from(key);
     }
@@ -80,7 +89,12 @@ async fn status(client: &Client, args: &StatusArgs, output: Output) -> Result<Ex
 }
 
 /// Follows to the end; the exit code tells how it ended.
-async fn watch(client: &Client, id: PipelineId, output: Output, timeout: Option<u64>) -> Result<Exit> {
+pub(crate) async fn watch(
+    client: &Client,
+    id: PipelineId,
+    output: Output,
+    timeout: Option<u64>,
+) -> Result<Exit> {
     let screen = Screen::new(output, 1);
     match follow(client, id, screen, timeout.map(Duration::from_secs), |_| {
         std::future::ready(())
@@ -169,55 +183,4 @@ async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Exit> 
         text
     })?;
     Ok(Exit::Succeeded)
-}
-
-async fn decide(client: &Client, args: &DecideArgs, output: Output, yes: bool) -> Result<Exit> {
-    let id = match pipeline_id(&args.id) {
-        Ok(id) => id,
-        Err(problem) => return print::failure(output, "id.malformed", &problem, Exit::Usage),
-    };
-    let act = ActRequest {
-        target: args.target.clone(),
-        gate: args.gate.clone(),
-        expect: None,
-        comment: (!args.comment.is_empty()).then(|| args.comment.clone()),
-    };
-    let answer = if yes {
-        client.approve(id, &act).await
-    } else {
-        client.reject(id, &act).await
-    };
-    recorded(answer, output, if yes { "approved" } else { "rejected" })
-}
-
-async fn cancel(client: &Client, args: &CancelArgs, output: Output) -> Result<Exit> {
-    let id = match pipeline_id(&args.id) {
-        Ok(id) => id,
-        Err(problem) => return print::failure(output, "id.malformed", &problem, Exit::Usage),
-    };
-    let comment = (!args.comment.is_empty()).then(|| args.comment.clone());
-    recorded(client.cancel(id, comment).await, output, "being cancelled")
-}
-
-fn recorded(
-    answer: Result<aurora_transport::rest::ActAnswer, ClientError>,
-    output: Output,
-    word: &str,
-) -> Result<Exit> {
-    match answer {
-        Ok(answer) => {
-            print::document(output, &answer, |answer| {
-                format!(
-                    "{word}: pipeline {id}\n  aurora deploy status {id} --watch\n",
-                    id = answer.pipeline_id
-                )
-            })?;
-            Ok(Exit::Succeeded)
-        }
-        Err(error) => match refused(&error, output)? {
-            // Another run's lock has exit code 3; a decision that came too late is an error like others.
-            Exit::Held => Ok(Exit::Failed),
-            exit => Ok(exit),
-        },
-    }
 }

@@ -1,5 +1,6 @@
 //! The `aurora` command line: reads what is asked for, does it, and ends with a code that says how it went.
 
+mod acts;
 mod agent;
 mod cli;
 mod completions;

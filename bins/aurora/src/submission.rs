@@ -1,5 +1,7 @@
 //! Reading a deploy file and the manifests it names from disk, as they are submitted.
 
+mod context;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,16 +30,42 @@ pub(crate) struct Submission {
 /// Directories nested deeper than this are not searched.
 const MAX_DIRECTORY_DEPTH: usize = 16;
 
+/// What the command line puts in place of what the file says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Overrides<'a> {
+    /// Another name of the application.
+    pub application: Option<&'a str>,
+    /// Run-wide variables beside those of the file.
+    pub context: &'a [(String, String)],
+}
+
 /// Reads a deploy file and everything it names.
 ///
 /// # Errors
 /// Every problem found in the deploy file, or else in the manifests.
 pub(crate) fn read(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
+    let overrides = Overrides {
+        application,
+        context: &[],
+    };
+    read_with(file, overrides)
+}
+
+/// The same, with what the command line says in place of the file.
+///
+/// # Errors
+/// Every problem found in the deploy file, or else in the manifests.
+pub(crate) fn read_with(file: &Path, overrides: Overrides<'_>) -> Result<Submission, Vec<Problem>> {
     let name = file.display().to_string();
     let text = read_text(file, &name, MAX_DEPLOY_FILE_BYTES).map_err(|problem| vec![problem])?;
-    let text = match application {
+    let text = match overrides.application {
         Some(application) => rename(&text, application).map_err(|problem| vec![problem.at(&name, 1, 1)])?,
         None => text,
+    };
+    let text = if overrides.context.is_empty() {
+        text
+    } else {
+        context::with(&text, overrides.context).map_err(|problem| vec![problem.at(&name, 1, 1)])?
     };
     let parsed = parse(&text, &name)?;
     let (deploy, mut files, mut warnings) = (parsed.deploy, parsed.files, parsed.warnings);
