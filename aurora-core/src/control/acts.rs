@@ -166,13 +166,14 @@ impl ControlPlane {
         if let Some(key) = key {
             key.remember(&mut batch, id, pipeline.version + 1);
         }
+        let more = journal::events_of(&batch).saturating_sub(1);
         match self.inner.store.commit(batch).await {
             Ok(committed) => {
                 tracing::info!(scope = scope.as_text(), pipeline.id = %id, "decision recorded");
                 Ok(Some(Recorded {
                     pipeline: id,
                     version: pipeline.version + 1,
-                    cursor: Cursor::at(committed.feed),
+                    cursor: Cursor::at(committed.feed.saturating_sub(more)),
                 }))
             }
             Err(StoreError::Conflict { .. }) => Ok(None),

@@ -203,7 +203,7 @@ impl ControlPlane {
         pipeline.ok_or_else(|| not_found(id))
     }
 
-    async fn submitted(&self, scope: &Scope, id: PipelineId) -> Result<Submitted, ControlError> {
+    pub(super) async fn submitted(&self, scope: &Scope, id: PipelineId) -> Result<Submitted, ControlError> {
         let submitted = journal::submitted(self.inner.store.as_ref(), scope, id).await?;
         submitted.ok_or_else(|| not_found(id))
     }
@@ -349,15 +349,26 @@ impl ControlPlane {
     }
 
     /// What runs at the place of a target: the last plan that succeeded there.
-    pub(super) async fn live(
+    async fn live(
         &self,
         scope: &Scope,
         pipeline: &Pipeline,
         target: &Deployment,
     ) -> Result<Option<LastGood>, ControlError> {
         let (account, namespace) = (target.account.as_str(), &target.namespace);
+        self.live_at(scope, &pipeline.application, account, namespace)
+            .await
+    }
+
+    pub(super) async fn live_at(
+        &self,
+        scope: &Scope,
+        application: &str,
+        account: &str,
+        namespace: &str,
+    ) -> Result<Option<LastGood>, ControlError> {
         let store = self.inner.store.as_ref();
-        Ok(journal::read_last_good(store, scope, &pipeline.application, account, namespace).await?)
+        Ok(journal::read_last_good(store, scope, application, account, namespace).await?)
     }
 
     /// `None`: something changed meanwhile.

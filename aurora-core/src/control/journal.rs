@@ -185,6 +185,15 @@ pub(super) fn batch(
     (batch, after)
 }
 
+/// How many events a batch appends: in the feed they follow each other.
+pub(super) fn events_of(batch: &Batch) -> u64 {
+    batch
+        .appends
+        .iter()
+        .map(|append| append.events.len() as u64)
+        .sum()
+}
+
 /// When somebody has to look at a pipeline: at once while something is outstanding, else when time changes something.
 pub(super) fn timer(pipeline: &Pipeline) -> Option<Timestamp> {
     if pipeline.is_final() {

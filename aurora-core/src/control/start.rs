@@ -21,7 +21,7 @@ pub(super) enum Attempt {
         pipeline: PipelineId,
         /// The run behind which it waits for its turn.
         behind: Option<PipelineId>,
-        /// The place in the feed at which it is stored.
+        /// The place of its first event in the feed.
         feed: u64,
     },
 }
@@ -75,13 +75,14 @@ impl ControlPlane {
             merge(&mut batch, replaced);
         }
         remember(&mut batch, id);
+        let more = journal::events_of(&batch).saturating_sub(1);
         match store.commit(batch).await {
             Ok(committed) => {
                 tracing::info!(scope = scope.as_text(), pipeline.id = %id, application, "pipeline submitted");
                 Ok(Attempt::Started {
                     pipeline: id,
                     behind,
-                    feed: committed.feed,
+                    feed: committed.feed.saturating_sub(more),
                 })
             }
             Err(StoreError::Conflict { .. }) => Ok(Attempt::Again),

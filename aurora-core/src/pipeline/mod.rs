@@ -20,6 +20,7 @@ mod deployment;
 mod event;
 mod evolve;
 mod gate;
+mod impact;
 mod outstanding;
 mod rerun;
 mod status;
@@ -47,6 +48,7 @@ pub use event::{
 };
 pub use evolve::evolve;
 pub use gate::{Gate, GateRef, GateState, InvalidGate, Place};
+pub use impact::{Change, Dependant, Impact, Undo, Version, impact, impact_of_run};
 pub use outstanding::{Asked, Effect, EffectKind, next_wake, outstanding};
 pub use rerun::{back_to, retry_of, to_retry};
 pub use status::{ArmoryStatus, State};

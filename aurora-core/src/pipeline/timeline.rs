@@ -124,7 +124,7 @@ fn commands(what: &What) -> u32 {
     }
 }
 
-fn gate_in_words(gate: &GateRef) -> String {
+pub(super) fn gate_in_words(gate: &GateRef) -> String {
     let (target, place) = (&gate.target, gate.place);
     match place {
         Place::Before(index) => format!("gate {} before target `{target}`", index + 1),
@@ -140,7 +140,7 @@ fn gate_in_words(gate: &GateRef) -> String {
     }
 }
 
-fn text(what: &What) -> String {
+pub(super) fn text(what: &What) -> String {
     match what {
         What::ActAnswered { target, answer, .. } => match answer {
             Answer::Acted(Acted::Done) => format!("target `{target}`: the act took effect"),

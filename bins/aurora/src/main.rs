@@ -14,6 +14,7 @@ mod online;
 mod print;
 mod sim;
 mod submission;
+mod template;
 mod up;
 mod watch;
 mod words;
@@ -86,9 +87,11 @@ async fn run(cli: &Cli) -> Result<Exit> {
         Command::Demo(args) => demo::run(args, output, signals::stop_token()?).await,
         Command::Deploy(command) => deploy::run(command, output, context).await,
         Command::Doctor => doctor::run(output, context).await,
-        Command::Render(args) => offline::render(args, output),
+        Command::Render(args) => offline::render(args, output).await,
+        Command::Schema => template::schema(output),
         Command::Sim(args) => sim::run(args, output, signals::stop_token()?).await,
+        Command::Template(args) => template::template(args, output),
         Command::Up(args) => up::run(args, output, signals::stop_token()?).await,
-        Command::Validate(args) => offline::validate(args, output),
+        Command::Validate(args) => offline::validate(args, output).await,
     }
 }

@@ -7,10 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aurora_core::deploy_file::{
-    DeployFile, FileText, Files, MAX_DEPLOY_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_SUBMIT_BYTES, ManifestFrom,
-    Problem, manifests, parse,
+    DeployFile, Document, FileText, Files, MAX_DEPLOY_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_SUBMIT_BYTES,
+    ManifestFrom, ManifestSource, Problem, fetch_manifests, is_url, manifests, parse,
 };
 use aurora_core::manifest::Manifest;
+use aurora_transport::http::{ReqwestCaller, Roots};
+
+use crate::online::anywhere;
 
 /// A deploy file, its manifests' texts, and what was noticed while reading them.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(crate) struct Submission {
     pub manifests: BTreeMap<String, Vec<Manifest>>,
     /// Warnings.
     pub warnings: Vec<Problem>,
+    /// The deploy file as it was written.
+    pub document: Document,
 }
 
 /// Directories nested deeper than this are not searched.
@@ -39,16 +44,22 @@ pub(crate) struct Overrides<'a> {
     pub context: &'a [(String, String)],
 }
 
-/// Reads a deploy file and everything it names.
+impl<'a> Overrides<'a> {
+    /// Only the name of the application, if that.
+    const fn named(application: Option<&'a str>) -> Self {
+        Self {
+            application,
+            context: &[],
+        }
+    }
+}
+
+/// Reads a deploy file and everything it names; what lies at a URL is left to the server.
 ///
 /// # Errors
 /// Every problem found in the deploy file, or else in the manifests.
 pub(crate) fn read(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
-    let overrides = Overrides {
-        application,
-        context: &[],
-    };
-    read_with(file, overrides)
+    read_with(file, Overrides::named(application))
 }
 
 /// The same, with what the command line says in place of the file.
@@ -56,6 +67,31 @@ pub(crate) fn read(file: &Path, application: Option<&str>) -> Result<Submission,
 /// # Errors
 /// Every problem found in the deploy file, or else in the manifests.
 pub(crate) fn read_with(file: &Path, overrides: Overrides<'_>) -> Result<Submission, Vec<Problem>> {
+    let mut read = texts(file, overrides)?;
+    let here = |source: &ManifestSource| !matches!(&source.from, ManifestFrom::Path(path) if is_url(path));
+    let mut local = read.deploy.clone();
+    local.manifests.retain(here);
+    read.manifests = manifests(&local, &read.files, &file.display().to_string())?;
+    Ok(read)
+}
+
+/// Reads a deploy file and everything it names, also what lies at a URL.
+///
+/// # Errors
+/// Every problem found in the deploy file, or else in the manifests.
+pub(crate) async fn read_all(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
+    let name = file.display().to_string();
+    let mut read = texts(file, Overrides::named(application))?;
+    // The user named the address on the own machine: any network is theirs to reach.
+    let caller = anywhere().and_then(|rules| Ok(ReqwestCaller::new(rules, Roots::System)?));
+    let caller = caller.map_err(|error| vec![Problem::error("notFetched", "", error.to_string())])?;
+    fetch_manifests(Some(&caller), &read.deploy, &mut read.files, &name, None).await?;
+    read.manifests = manifests(&read.deploy, &read.files, &name)?;
+    Ok(read)
+}
+
+/// Reads a deploy file and the texts of the paths it names.
+fn texts(file: &Path, overrides: Overrides<'_>) -> Result<Submission, Vec<Problem>> {
     let name = file.display().to_string();
     let text = read_text(file, &name, MAX_DEPLOY_FILE_BYTES).map_err(|problem| vec![problem])?;
     let text = match overrides.application {
@@ -74,7 +110,7 @@ pub(crate) fn read_with(file: &Path, overrides: Overrides<'_>) -> Result<Submiss
         let ManifestFrom::Path(path) = &source.from else {
             continue;
         };
-        if files.0.contains_key(path) {
+        if files.0.contains_key(path) || is_url(path) {
             continue;
         }
         let pointer = format!("/manifests/{index}/path");
@@ -126,13 +162,13 @@ pub(crate) fn read_with(file: &Path, overrides: Overrides<'_>) -> Result<Submiss
     if !problems.is_empty() {
         return Err(problems);
     }
-    let manifests = manifests(&deploy, &files, &name)?;
     Ok(Submission {
         text,
         deploy,
         files,
-        manifests,
+        manifests: BTreeMap::new(),
         warnings,
+        document: parsed.document,
     })
 }
 

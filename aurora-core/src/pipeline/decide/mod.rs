@@ -199,7 +199,10 @@ fn of_target(pipeline: &Pipeline, target: &Deployment, now: Timestamp) -> Vec<Co
     match &target.phase {
         Phase::Waiting | Phase::Before if pipeline.stopping.is_some() => ended(End::NeverStarted),
         Phase::Waiting if pipeline.is_queued() => Vec::new(),
-        Phase::Waiting if pipeline.failed_dependency(target).is_some() => ended(End::NeverStarted),
+        // What had succeeded may have been taken back by a person since.
+        Phase::Waiting | Phase::Before if pipeline.failed_dependency(target).is_some() => {
+            ended(End::NeverStarted)
+        }
         Phase::Waiting if pipeline.dependencies_succeeded(target) => {
             reach_side_gates(target, |place| matches!(place, Place::Before(_)))
         }

@@ -5,8 +5,8 @@ use crate::pipeline::decide::{Refused, again};
 use crate::pipeline::deployment::{Deployment, Phase};
 use crate::pipeline::event::End;
 use crate::pipeline::gate::{Gate, GateRef, Place};
+use crate::pipeline::impact::next_weight;
 use crate::pipeline::{Pipeline, to_retry};
-use crate::strategy::Step;
 
 /// Opening or refusing a gate, as an action.
 pub(super) fn gate_action(
@@ -131,19 +131,15 @@ fn stopping_denial(pipeline: &Pipeline) -> Option<DeniedView> {
 
 fn next_in_words(target: &Deployment, gate: &Gate) -> String {
     let name = &target.name;
-    let step = match gate.place {
+    match gate.place {
         Place::Before(_) => return format!("start target `{name}`"),
         Place::After(_) => return format!("target `{name}` is good"),
         Place::Redirect(_) => return beside(target, gate, "send all traffic of", "to the new version"),
         Place::ShutDown(_) => return beside(target, gate, "shut the old version of", "down"),
-        Place::Step(step) => step,
-    };
-    let steps = target.strategy.as_ref().map(|s| s.steps()).unwrap_or_default();
-    let weight = steps.iter().skip(step + 1).find_map(|next| match next {
-        Step::SetWeight(weight) => Some(*weight),
-        Step::Pause(_) => None,
-    });
-    format!("send {} % of `{name}` to the new version", weight.unwrap_or(100))
+        Place::Step(_) => {}
+    }
+    let weight = next_weight(target, gate);
+    format!("send {weight} % of `{name}` to the new version")
 }
 
 /// What follows once a gate and those that stand beside it are open.

@@ -216,7 +216,7 @@ fn beside_gates(pipeline: &Pipeline, target: &Deployment, now: Timestamp) -> Opt
                 reason("start", json!({}), text),
             ))
         }
-        Phase::Waiting => {
+        Phase::Waiting | Phase::Before if !pipeline.dependencies_succeeded(target) => {
             let open: Vec<&String> = target
                 .depends_on
                 .iter()
@@ -267,7 +267,7 @@ fn beside_gates(pipeline: &Pipeline, target: &Deployment, now: Timestamp) -> Opt
             }
             in_run(pipeline, target, run, now)
         }
-        Phase::Before | Phase::After | Phase::Ended { .. } => None,
+        Phase::Waiting | Phase::Before | Phase::After | Phase::Ended { .. } => None,
     }
 }
 
