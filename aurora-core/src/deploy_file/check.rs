@@ -283,7 +283,7 @@ impl Walk<'_> {
             }
             (Some(_), Some(second)) => {
                 let message = format!("exactly one of {} can stand here", quoted(keys));
-                let hint = if object.name.ends_with("Step") {
+                let hint = if object.is_step() {
                     "one step per entry: give the other an entry of its own"
                 } else {
                     "take the others out"
