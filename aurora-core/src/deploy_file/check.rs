@@ -150,13 +150,18 @@ impl Walk<'_> {
             Shape::Older(of, ..) => *of,
             shape => shape,
         };
-        let fits = |shape: &&'static Shape| match (plain(shape), &at.node.kind) {
-            (Shape::Text(_) | Shape::Words(_), Kind::Text(_))
-            | (Shape::Whole { .. } | Shape::Number, Kind::Number(_))
-            | (Shape::List { .. }, Kind::List(_))
-            | (Shape::Map(_) | Shape::FullMap(_) | Shape::NullableMap(_) | Shape::Object(_), Kind::Map(_))
-            | (Shape::Anything, _) => true,
-            _ => false,
+        let fits = |shape: &&'static Shape| {
+            matches!(
+                (plain(shape), &at.node.kind),
+                (Shape::Text(_) | Shape::Words(_), Kind::Text(_))
+                    | (Shape::Whole { .. } | Shape::Number, Kind::Number(_))
+                    | (Shape::List { .. }, Kind::List(_))
+                    | (
+                        Shape::Map(_) | Shape::FullMap(_) | Shape::NullableMap(_) | Shape::Object(_),
+                        Kind::Map(_)
+                    )
+                    | (Shape::Anything, _)
+            )
         };
         if let Some(shape) = forms.iter().find(fits).or(forms.first()) {
             self.check(at, shape);
