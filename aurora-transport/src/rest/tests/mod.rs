@@ -1,9 +1,11 @@
 //! The REST API over a control plane with in-memory ports, request by request.
 
+mod act_table;
 mod acts;
 mod client;
 mod compat;
 mod events;
+mod fetch;
 mod limits;
 mod reading;
 mod routes;
