@@ -27,7 +27,15 @@ pub struct EngineFigures {
 }
 
 /// The kinds of effects, as [`EngineFigures::oldest`] has them.
-pub const EFFECTS: [&str; 6] = ["act", "apply", "awaitAgent", "begin", "finish", "observe"];
+pub const EFFECTS: [&str; 7] = [
+    "act",
+    "apply",
+    "awaitAgent",
+    "begin",
+    "finish",
+    "observe",
+    "takeTurn",
+];
 
 /// What a control plane counts; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -152,7 +160,10 @@ mod tests {
         tally.command("apply", &Outcome::Cancelled);
         {
             let counted = tally.lock();
-            assert_eq!(counted.driven.values().copied().collect::<Vec<_>>(), [State::Running]);
+            assert_eq!(
+                counted.driven.values().copied().collect::<Vec<_>>(),
+                [State::Running]
+            );
             assert_eq!(counted.effects.len(), 2);
             assert_eq!(counted.commands[&("apply", "cancelled")], 1);
         }

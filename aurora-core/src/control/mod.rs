@@ -2,16 +2,20 @@
 
 mod act_key;
 mod acts;
+mod again;
 mod audit;
 mod driver;
 mod effects;
 mod feed;
 mod figures;
+mod filter;
 mod fleet;
+mod impact;
 mod journal;
 mod list;
 mod queries;
 mod runner;
+mod start;
 mod submit;
 
 use std::collections::BTreeMap;
@@ -32,9 +36,11 @@ use crate::principal::{Actor, Channel, ClientProduct, Principal};
 use crate::tenant::Tenant;
 
 pub use acts::{Decision, Recorded};
-pub use figures::{EFFECTS, EngineFigures};
+pub use again::{Redeploy, TargetAct};
 pub use feed::{Cursor, FeedItem, FeedItems, InvalidCursor};
+pub use figures::{EFFECTS, EngineFigures};
 pub use fleet::{AccountView, AgentView};
+pub use impact::Intent;
 pub use list::{Facet, ListPage, PipelineQuery};
 pub use queries::{AsOf, Document, StoredConfig, Timeline};
 pub use submit::{Submission, SubmitError, Submitted};
@@ -277,6 +283,9 @@ pub enum ControlError {
     /// The pipeline does not allow it now.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// A new run was not taken.
+    #[error(transparent)]
+    NotTaken(#[from] SubmitError),
     /// The hub cannot be asked.
     #[error("the agents cannot be asked for")]
     Router {
@@ -298,6 +307,7 @@ impl ControlError {
             Self::Contended { .. } => ErrorKind::Unavailable,
             Self::Invalid { .. } | Self::KeyReused => ErrorKind::Invalid,
             Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotTaken(error) => error.kind(),
             Self::Refused(refused) => refused.kind(),
             Self::Router { source } => source.kind(),
             Self::Store { source } => source.kind(),

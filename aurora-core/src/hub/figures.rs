@@ -66,10 +66,9 @@ impl Tally {
             CloseReason::Denied => "denied",
             CloseReason::Drained => "drained",
             CloseReason::Version => "version",
-            CloseReason::Expired
-            | CloseReason::Protocol
-            | CloseReason::Silent
-            | CloseReason::Superseded => "protocol",
+            CloseReason::Expired | CloseReason::Protocol | CloseReason::Silent | CloseReason::Superseded => {
+                "protocol"
+            }
         };
         *self.lock().refused_sessions.entry(name).or_default() += 1;
     }
@@ -111,7 +110,9 @@ impl Hub {
 }
 
 fn count(registry: &Registry) -> (usize, usize) {
-    registry.sessions().fold((0, 0), |(sessions, in_flight), session| {
-        (sessions + 1, in_flight + session.in_flight())
-    })
+    registry
+        .sessions()
+        .fold((0, 0), |(sessions, in_flight), session| {
+            (sessions + 1, in_flight + session.in_flight())
+        })
 }

@@ -11,6 +11,11 @@
 //! - Pruning that fails for good fails the target: what left the plan would otherwise stay unseen.
 //! - Somebody's promote in the cluster counts: the gate is passed, the timeline says by whom it was not opened.
 //!   Somebody's abort is a failure. Somebody's change is undone, at most every 30 s.
+//! - A blue/green target has no gate of its own between its Rollouts: those before the redirect stand side by side
+//!   once all Rollouts are there, and the last one to open moves all of them. Without gates they still move together.
+//! - What no Rollout moved for has no old version: the gates before its end ask nobody.
+//! - An old version that is gone early, by hand or by its delay, is shown; its gates still ask, because whoever says
+//!   yes there says it of the new version. An agent that may not end an old version leaves it to its delay.
 //! - A Rollout that a user wrote has pauses which the file does not know: a person ends them in the cluster,
 //!   and no timeout counts meanwhile.
 //! - A target whose agent never took its plan in hand is ended without going back: nothing of it was sent.
@@ -20,7 +25,9 @@ mod deployment;
 mod event;
 mod evolve;
 mod gate;
+mod impact;
 mod outstanding;
+mod rerun;
 mod status;
 mod stored;
 mod timeline;
@@ -41,12 +48,14 @@ use crate::strategy::Span;
 pub use decide::{Approver, Heard, Input, Person, Refused, decide};
 pub use deployment::{ActState, Away, Deployment, Phase, Run, SeenLevel, Stage};
 pub use event::{
-    Answer, AskedAct, Cause, Deed, End, Event, Evidence, ExternalDeed, LastGood, RolledBack, Submitted,
-    SubmittedTarget, What,
+    Answer, AskedAct, Cause, Deed, End, Event, Evidence, ExternalDeed, LastGood, Origin, OriginKind,
+    RolledBack, Submitted, SubmittedTarget, What,
 };
 pub use evolve::evolve;
 pub use gate::{Gate, GateRef, GateState, InvalidGate, Place};
+pub use impact::{Change, Dependant, Impact, Undo, Version, impact, impact_of_run};
 pub use outstanding::{Asked, Effect, EffectKind, next_wake, outstanding};
+pub use rerun::{back_to, retry_of, to_retry};
 pub use status::{ArmoryStatus, State};
 pub use stored::{UnreadableEvent, decode, encode};
 pub use timeline::{TimelineEntry, timeline_entry};
@@ -90,6 +99,12 @@ pub struct Pipeline {
     pub targets: BTreeMap<String, Deployment>,
     /// What the submit warned of.
     pub warnings: Vec<Problem>,
+    /// The earlier run that it comes from.
+    pub origin: Option<Origin>,
+    /// It waits for its turn behind this run.
+    pub behind: Option<PipelineId>,
+    /// The newer run that took its place in the queue.
+    pub replaced_by: Option<PipelineId>,
     /// Why it is being ended early, once it is.
     pub stopping: Option<Stopping>,
     /// How it ended, once it has.
@@ -122,6 +137,8 @@ pub enum StopReason {
     Expired,
     /// A person said no.
     Rejected,
+    /// A newer run took its place in the queue.
+    Superseded,
 }
 
 /// How a pipeline ended.
@@ -162,6 +179,9 @@ impl Pipeline {
             timeout: Span::from_secs(0),
             targets: BTreeMap::new(),
             warnings: Vec::new(),
+            origin: None,
+            behind: None,
+            replaced_by: None,
             stopping: None,
             ended: None,
             parked: None,
@@ -203,6 +223,11 @@ impl Pipeline {
     /// Whether nothing will happen any more.
     pub const fn is_final(&self) -> bool {
         self.ended.is_some()
+    }
+
+    /// Whether it waits for its turn behind another run of its application.
+    pub const fn is_queued(&self) -> bool {
+        self.behind.is_some() && self.ended.is_none()
     }
 
     /// A gate of this pipeline.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod acts;
 mod api;
 mod blue_green;
 mod crash;

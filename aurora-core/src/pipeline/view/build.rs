@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::target::target_view;
 use super::{EvidenceView, PipelineView, StoppingView, Summary, TargetRow, steps};
-use crate::pipeline::waiting::{ActionView, Viewer, cancel_action, waiting};
+use crate::pipeline::waiting::{ActionView, Viewer, cancel_action, run_actions, waiting};
 use crate::pipeline::{Pipeline, StopReason};
 
 /// What one who looks sees of a pipeline now; the caller adds the last decisions from the timeline.
@@ -20,6 +20,7 @@ pub fn view(pipeline: &Pipeline, viewer: &Viewer, now: Timestamp) -> PipelineVie
     if !pipeline.is_final() && pipeline.parked.is_none() {
         actions.push(cancel_action(pipeline, viewer));
     }
+    actions.extend(run_actions(pipeline, viewer));
     PipelineView {
         id: pipeline.id,
         version: pipeline.version,
@@ -41,6 +42,7 @@ pub fn view(pipeline: &Pipeline, viewer: &Viewer, now: Timestamp) -> PipelineVie
                 StopReason::Cancelled => "cancelled",
                 StopReason::Expired => "expired",
                 StopReason::Rejected => "rejected",
+                StopReason::Superseded => "superseded",
             }
             .to_owned(),
             since: stopping.since,
@@ -58,6 +60,9 @@ pub fn view(pipeline: &Pipeline, viewer: &Viewer, now: Timestamp) -> PipelineVie
         evidence: evidence_views(pipeline),
         last_decisions: Vec::new(),
         warnings: pipeline.warnings.clone(),
+        origin: pipeline.origin,
+        blocked_by: pipeline.behind.filter(|_| pipeline.is_queued()),
+        replaced_by: pipeline.replaced_by,
     }
 }
 
@@ -96,6 +101,9 @@ pub fn summary(pipeline: &Pipeline) -> Summary {
         changed_at: pipeline.changed_at,
         ended_at: pipeline.ended.map(|ended| ended.at),
         needs: if needs_approval { "approval" } else { "none" }.to_owned(),
+        origin: pipeline.origin,
+        blocked_by: pipeline.behind.filter(|_| pipeline.is_queued()),
+        replaced_by: pipeline.replaced_by,
     }
 }
 
@@ -107,7 +115,7 @@ pub(crate) fn evidence_views(pipeline: &Pipeline) -> Vec<EvidenceView> {
         .flat_map(|target| {
             target.evidence.iter().map(|evidence| EvidenceView {
                 target: target.name.clone(),
-                taken_at: target.failed_at.unwrap_or(pipeline.changed_at),
+                taken_at: evidence.at.or(target.failed_at).unwrap_or(pipeline.changed_at),
                 evidence: evidence.clone(),
             })
         })
