@@ -291,6 +291,8 @@ bites! {
     a_foreign_object_is_not_deleted: DeletesAnything,
     a_foreign_workload_is_never_taken_over: TakesOver,
     a_pause_by_hand_ends_by_hand: PromotesUnderAPause,
+    // A platform that has steps is none without.
+    a_platform_without_steps_says_so: Sound,
     a_promote_takes_effect_once: ActsOnWhatIsThere,
     a_promote_without_what_was_seen_is_refused: ActsOnWhatIsThere,
     a_redirect_takes_effect_once: ActsOnWhatIsThere,
@@ -300,6 +302,7 @@ bites! {
     an_abort_before_the_redirect_leaves_the_old_version_live: ActsOnWhatIsThere,
     an_abort_takes_effect_once: SaysDone,
     an_act_on_another_revision_is_refused: ActsOnWhatIsThere,
+    an_act_on_steps_is_unsupported: Sound,
     an_act_older_than_the_plan_is_superseded: RaisesStamps,
     an_interrupted_apply_goes_on: GoesOnlyOnce,
     an_object_created_again_by_somebody_else_is_foreign: TakesOver,

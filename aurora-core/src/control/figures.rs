@@ -152,7 +152,10 @@ mod tests {
         tally.command("apply", &Outcome::Cancelled);
         {
             let counted = tally.lock();
-            assert_eq!(counted.driven.values().copied().collect::<Vec<_>>(), [State::Running]);
+            assert_eq!(
+                counted.driven.values().copied().collect::<Vec<_>>(),
+                [State::Running]
+            );
             assert_eq!(counted.effects.len(), 2);
             assert_eq!(counted.commands[&("apply", "cancelled")], 1);
         }

@@ -7,6 +7,7 @@ mod audit;
 mod driver;
 mod effects;
 mod feed;
+mod figures;
 mod filter;
 mod fleet;
 mod impact;
@@ -37,6 +38,7 @@ use crate::tenant::Tenant;
 pub use acts::{Decision, Recorded};
 pub use again::{Redeploy, TargetAct};
 pub use feed::{Cursor, FeedItem, FeedItems, InvalidCursor};
+pub use figures::{EFFECTS, EngineFigures};
 pub use fleet::{AccountView, AgentView};
 pub use impact::Intent;
 pub use list::{Facet, ListPage, PipelineQuery};
@@ -114,6 +116,7 @@ struct Inner {
     /// Mutating commands under way, over all pipelines.
     commands: Arc<Semaphore>,
     summaries: list::Summaries,
+    tally: figures::Tally,
 }
 
 #[derive(Clone, Debug)]
@@ -151,6 +154,7 @@ impl ControlPlane {
                 commands: Arc::new(Semaphore::new(options.commands)),
                 options,
                 summaries: list::Summaries::default(),
+                tally: figures::Tally::default(),
             }),
         }
     }
@@ -207,6 +211,7 @@ impl ControlPlane {
                 options: shared.options.clone(),
                 commands: Arc::clone(&shared.commands),
                 summaries: list::Summaries::default(),
+                tally: figures::Tally::default(),
             },
         };
         change(&mut inner);

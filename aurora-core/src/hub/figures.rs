@@ -1,6 +1,7 @@
 //! Numbers about a hub, for whoever publishes them.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Hub;
 use super::registry::Registry;
@@ -37,9 +38,14 @@ pub const COMMAND_REFUSALS: [&str; 4] = ["exhausted", "invalid", "offline", "unk
 /// How commands end, as [`HubFigures::outcomes`] has them.
 pub const OUTCOMES: [&str; 5] = ["agentLost", "cancelled", "deadline", "failed", "ok"];
 
-/// What a hub counts.
+/// What a hub counts; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
+    counted: Arc<Mutex<Counted>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Counted {
     opened: u64,
     reconnects: u64,
     refused_sessions: BTreeMap<&'static str, u64>,
@@ -48,37 +54,41 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn opened(&mut self, again: bool) {
-        self.opened += 1;
-        self.reconnects += u64::from(again);
+    pub(super) fn opened(&self, again: bool) {
+        let mut counted = self.lock();
+        counted.opened += 1;
+        counted.reconnects += u64::from(again);
     }
 
-    pub(super) fn session_refused(&mut self, reason: CloseReason) {
+    pub(super) fn session_refused(&self, reason: CloseReason) {
         let name = match reason {
             CloseReason::Conflict => "conflict",
             CloseReason::Denied => "denied",
             CloseReason::Drained => "drained",
             CloseReason::Version => "version",
-            CloseReason::Expired
-            | CloseReason::Protocol
-            | CloseReason::Silent
-            | CloseReason::Superseded => "protocol",
+            CloseReason::Expired | CloseReason::Protocol | CloseReason::Silent | CloseReason::Superseded => {
+                "protocol"
+            }
         };
-        *self.refused_sessions.entry(name).or_default() += 1;
+        *self.lock().refused_sessions.entry(name).or_default() += 1;
     }
 
-    pub(super) fn command_refused(&mut self, error: &RouteError) {
+    pub(super) fn command_refused(&self, error: &RouteError) {
         let name = match error {
             RouteError::Exhausted { .. } => "exhausted",
             RouteError::Offline { .. } => "offline",
             RouteError::NotFound { .. } => "unknownAgent",
             _ => "invalid",
         };
-        *self.refused_commands.entry(name).or_default() += 1;
+        *self.lock().refused_commands.entry(name).or_default() += 1;
     }
 
-    pub(super) fn ended(&mut self, outcome: &Outcome) {
-        *self.outcomes.entry(outcome.name()).or_default() += 1;
+    pub(super) fn ended(&self, outcome: &Outcome) {
+        *self.lock().outcomes.entry(outcome.name()).or_default() += 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -86,21 +96,23 @@ impl Hub {
     /// What it has now, and what it has counted.
     pub fn figures(&self) -> HubFigures {
         let (sessions, in_flight) = count(&self.inner.registry());
-        let tally = self.inner.tally().clone();
+        let counted = self.inner.tally().lock().clone();
         HubFigures {
             sessions,
             in_flight,
-            opened: tally.opened,
-            reconnects: tally.reconnects,
-            refused_sessions: tally.refused_sessions,
-            refused_commands: tally.refused_commands,
-            outcomes: tally.outcomes,
+            opened: counted.opened,
+            reconnects: counted.reconnects,
+            refused_sessions: counted.refused_sessions,
+            refused_commands: counted.refused_commands,
+            outcomes: counted.outcomes,
         }
     }
 }
 
 fn count(registry: &Registry) -> (usize, usize) {
-    registry.sessions().fold((0, 0), |(sessions, in_flight), session| {
-        (sessions + 1, in_flight + session.in_flight())
-    })
+    registry
+        .sessions()
+        .fold((0, 0), |(sessions, in_flight), session| {
+            (sessions + 1, in_flight + session.in_flight())
+        })
 }

@@ -416,3 +416,61 @@ async fn objects_of_somebody_else_fail_the_target_by_name() {
     assert!(failed.details[0].contains("aurora.dev/adopt"), "{failed:#?}");
     assert_eq!(pipeline.ended.unwrap().rolled_back, Some(RolledBack::No));
 }
+
+/// Each deed of others is on the timeline as theirs, and with its target.
+#[tokio::test(start_paused = true)]
+async fn what_others_do_in_the_cluster_is_shown_as_external() {
+    let cases: [(ExternalDeed, fn(&World)); 5] = [
+        (ExternalDeed::Aborted, |world| {
+            world
+                .cluster("staging")
+                .act_by_hand(&rollout("shop"), Action::Abort);
+        }),
+        (ExternalDeed::Changed, |world| {
+            world.cluster("staging").edit_by_hand(&rollout("shop"), |body| {
+                body["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:evil");
+            });
+        }),
+        (ExternalDeed::Deleted, |world| {
+            world.cluster("staging").delete_by_hand(&rollout("shop"));
+        }),
+        (ExternalDeed::Paused, |world| {
+            world
+                .cluster("staging")
+                .act_by_hand(&rollout("shop"), Action::Pause);
+        }),
+        (ExternalDeed::Promoted, |world| {
+            for name in crate::world::DEPLOYMENTS {
+                world
+                    .cluster("staging")
+                    .act_by_hand(&rollout(name), Action::Promote);
+            }
+        }),
+    ];
+    for (deed, act) in cases {
+        let (world, plane, _tasks) = settled(&["staging"]).await;
+        let targets = [("staging", target("staging", &[]))];
+        let id = submit(&plane, file("shop", "app:2", canary(), &targets)).await;
+        world.until(id, |p| stands(p, "staging/step/1")).await;
+        act(&world);
+        world
+            .until(id, |p| {
+                p.targets["staging"].external.iter().any(|seen| seen.deed == deed)
+            })
+            .await;
+        let seen = see(&plane, id).await;
+        let shown = &seen.targets[0].external;
+        assert!(
+            shown
+                .iter()
+                .any(|seen| seen.deed == deed && seen.object.kind == "Rollout"),
+            "{deed:?}: {shown:#?}"
+        );
+        let timeline = plane.timeline(&crate::world::reader(), id, 0, 500).await.unwrap();
+        let line = timeline.entries.iter().find(|line| line.kind == "externalSeen");
+        let line = line.unwrap_or_else(|| panic!("{deed:?} is on the timeline"));
+        let actor = line.actor.as_ref().unwrap();
+        assert_eq!(actor.via, aurora_core::principal::Channel::External, "{deed:?}");
+        assert_eq!(line.phase, "seen");
+    }
+}

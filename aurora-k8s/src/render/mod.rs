@@ -16,6 +16,7 @@ mod node;
 mod pod;
 mod quantity;
 mod report;
+mod selection;
 mod services;
 mod step_map;
 mod strategy;

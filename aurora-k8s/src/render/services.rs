@@ -5,24 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use aurora_core::plan::STRATEGY_ANNOTATION;
 use aurora_core::port::renderer::RenderRequest;
 use aurora_core::strategy::ServicePair;
-use serde_json::{Map, Value};
 
 use super::draft::Draft;
-use super::kinds;
 use super::report::Report;
-use crate::argo;
-
-/// The objects that matter, and who took which Service.
-#[derive(Debug)]
-struct Search<'a> {
-    request: &'a RenderRequest,
-    drafts: &'a [Draft],
-    /// Deployments that become Rollouts.
-    moving: &'a BTreeSet<String>,
-    found: BTreeMap<String, ServicePair>,
-    /// What each Service that has a part is, for messages.
-    parts: BTreeMap<String, String>,
-}
+use super::selection::{Pods, Selection};
 
 /// The Services of each Deployment that becomes a blue/green Rollout; none where they are not clear,
 /// which is then reported.
@@ -37,23 +23,24 @@ pub(super) fn of_blue_green(
 ) -> BTreeMap<String, ServicePair> {
     let mut search = Search {
         request,
-        drafts,
-        moving,
+        selection: Selection::of(drafts, moving),
         found: BTreeMap::new(),
         parts: BTreeMap::new(),
     };
     if moving.is_empty() {
         return search.found;
     }
-    let mut failed = BTreeSet::new();
+    let mut unclear = BTreeSet::new();
     for pair in &request.services {
-        failed.extend(search.join(pair, report));
+        match search.join(pair, report) {
+            Joined::Well => {}
+            Joined::To(names) => unclear.extend(names),
+            Joined::ToNothing => unclear.extend(moving.iter().cloned()),
+        }
     }
-    for draft in drafts {
-        let object = draft.object();
-        let is_moving = kinds::is_deployment(&object) && moving.contains(&object.name);
-        if is_moving && !search.found.contains_key(&object.name) && !failed.contains(&object.name) {
-            search.look_for(draft, report);
+    for pods in search.selection.moving() {
+        if !search.found.contains_key(pods.name) && !unclear.contains(pods.name) {
+            search.look_for(pods, report);
         }
     }
     for deployment in search.sharing(report) {
@@ -62,48 +49,62 @@ pub(super) fn of_blue_green(
     search.found
 }
 
+/// Services and pods of a target, and who took which Service.
+#[derive(Debug)]
+struct Search<'a> {
+    request: &'a RenderRequest,
+    selection: Selection<'a>,
+    found: BTreeMap<String, ServicePair>,
+    /// What the Services are that the file names, for messages.
+    parts: BTreeMap<String, String>,
+}
+
+/// What came of a pair that the file names.
+#[derive(Debug)]
+enum Joined {
+    /// It is what it should be.
+    Well,
+    /// It is wrong, and about these Deployments.
+    To(Vec<String>),
+    /// It is wrong, and any Deployment may be meant.
+    ToNothing,
+}
+
 impl<'a> Search<'a> {
-    /// Joins a named pair to the Deployment whose pods it selects; else the Deployments it may be about.
-    fn join(&mut self, pair: &ServicePair, report: &mut Report) -> Vec<String> {
-        let Some(active) = self.service(&pair.active) else {
+    /// Joins a named pair to the Deployment whose pods it selects.
+    fn join(&mut self, pair: &ServicePair, report: &mut Report) -> Joined {
+        if !self.selection.has(&pair.active) {
             self.refuse(report, "noService", self.absent("active", &pair.active));
-            return self.moving.iter().cloned().collect();
-        };
-        let owners = self.owners(active);
+            return Joined::ToNothing;
+        }
+        let owners = self.owners(&pair.active);
+        let named = self.named("active", &pair.active);
         let name = match owners.as_slice() {
-            [name] => (*name).to_owned(),
-            [] if self.is_of_own_rollout(&pair.active) => return Vec::new(),
+            [name] => name.clone(),
+            [] if self.selection.is_of_own_rollout(&pair.active) => return Joined::Well,
             [] => {
-                let message = format!(
-                    "{} selects the pods of no Deployment that moves by blue/green",
-                    self.named("active", &pair.active)
-                );
+                let message = format!("{named} selects the pods of no Deployment that moves by blue/green");
                 self.refuse(report, "selectorMismatch", message);
-                return self.moving.iter().cloned().collect();
+                return Joined::ToNothing;
             }
             several => {
-                let message = format!(
-                    "{} selects the pods of {} Deployments: {}",
-                    self.named("active", &pair.active),
-                    several.len(),
-                    several.join(", ")
-                );
+                let (count, names) = (several.len(), several.join(", "));
+                let message = format!("{named} selects the pods of {count} Deployments: {names}");
                 self.refuse(report, "sharedService", message);
-                return owners.into_iter().map(str::to_owned).collect();
+                return Joined::To(owners);
             }
         };
-        if self.is_good(pair, &name, report) {
-            let role = |role: &str| format!("the {role} Service of {name}");
-            self.parts.insert(pair.active.clone(), role("active"));
-            if let Some(preview) = &pair.preview {
-                self.parts.insert(preview.clone(), role("preview"));
-            }
-            self.found.insert(name, pair.clone());
-            Vec::new()
-        } else {
+        if !self.is_good(pair, &name, report) {
             self.found.remove(&name);
-            vec![name]
+            return Joined::To(vec![name]);
         }
+        let role = |role: &str| format!("the {role} Service of {name}");
+        self.parts.insert(pair.active.clone(), role("active"));
+        if let Some(preview) = &pair.preview {
+            self.parts.insert(preview.clone(), role("preview"));
+        }
+        self.found.insert(name, pair.clone());
+        Joined::Well
     }
 
     /// Whether a pair can be that of a Deployment.
@@ -121,51 +122,48 @@ impl<'a> Search<'a> {
             self.refuse(report, "sharedService", message);
         }
         if let Some(preview) = &pair.preview {
-            let named = self.named("preview", preview);
-            let selected = self.service(preview).map(|service| self.owners(service));
-            if *preview == pair.active {
-                self.refuse(report, "sameService", format!("{named} is also the active one"));
-            } else if let Some(part) = self.parts.get(preview) {
-                self.refuse(report, "sharedService", format!("{named} is also {part}"));
-            } else {
-                match selected {
-                    None => self.refuse(report, "noService", self.absent("preview", preview)),
-                    Some(owners) if owners != [deployment] => {
-                        let message = format!(
-                            "{named} selects the pods of {} instead of those of the Deployment {deployment}",
-                            if owners.is_empty() {
-                                "no Deployment".to_owned()
-                            } else {
-                                owners.join(", ")
-                            }
-                        );
-                        self.refuse(report, "selectorMismatch", message);
-                    }
-                    Some(_) => {}
-                }
-            }
+            self.check_preview(preview, pair, deployment, report);
         }
         report.count() == before
     }
 
+    fn check_preview(&self, preview: &str, pair: &ServicePair, deployment: &str, report: &mut Report) {
+        let named = self.named("preview", preview);
+        if *preview == pair.active {
+            self.refuse(report, "sameService", format!("{named} is also the active one"));
+        } else if let Some(part) = self.parts.get(preview) {
+            self.refuse(report, "sharedService", format!("{named} is also {part}"));
+        } else if !self.selection.has(preview) {
+            self.refuse(report, "noService", self.absent("preview", preview));
+        } else {
+            let owners = self.owners(preview);
+            if owners != [deployment] {
+                let selected = if owners.is_empty() {
+                    "no Deployment".to_owned()
+                } else {
+                    owners.join(", ")
+                };
+                let message = format!(
+                    "{named} selects the pods of {selected} instead of those of the Deployment {deployment}"
+                );
+                self.refuse(report, "selectorMismatch", message);
+            }
+        }
+    }
+
     /// Finds the one Service that selects the pods of a Deployment, those aside that the file names.
-    fn look_for(&mut self, deployment: &Draft, report: &mut Report) {
-        let labels = pod_labels(deployment);
-        let fits = |draft: &&'a Draft| {
-            is_service(draft)
-                && !self.parts.contains_key(&draft.object().name)
-                && selector(draft).is_some_and(|selector| selects(selector, labels))
-        };
-        let candidates: Vec<&Draft> = self.drafts.iter().filter(fits).collect();
+    fn look_for(&mut self, pods: Pods<'a>, report: &mut Report) {
+        let mut candidates = self.selection.services_of(pods.index);
+        candidates.retain(|(name, _)| !self.parts.contains_key(*name));
         match candidates.as_slice() {
-            [service] => {
+            [(name, _)] => {
                 let pair = ServicePair {
-                    active: service.object().name,
+                    active: (*name).to_owned(),
                     preview: None,
                 };
-                let what = format!("its active Service is `{}`, which selects its pods", pair.active);
-                report.note(&deployment.place, &what);
-                self.found.insert(deployment.object().name, pair);
+                let what = format!("its active Service is `{name}`, which selects its pods");
+                report.note(&pods.draft.place, &what);
+                self.found.insert(pods.name.to_owned(), pair);
             }
             [] => {
                 let what = "moves by blue/green, but no Service of the target selects its pods";
@@ -173,12 +171,12 @@ impl<'a> Search<'a> {
                     "add the Service that is to be redirected, or annotate the Deployment with \
                      {STRATEGY_ANNOTATION}: none"
                 );
-                report.error(&deployment.place, "noService", "", what, &hint);
+                report.error(&pods.draft.place, "noService", "", what, &hint);
             }
             several => {
                 let places: Vec<String> = several
                     .iter()
-                    .map(|service| format!("`{}` ({})", service.object().name, service.origin()))
+                    .map(|(name, service)| format!("`{name}` ({})", service.origin()))
                     .collect();
                 let what = format!(
                     "moves by blue/green, and {} Services select its pods: {}",
@@ -187,7 +185,7 @@ impl<'a> Search<'a> {
                 );
                 let hint = "under `trafficManagement`, name one as activeService, and one as previewService if \
                             the new version is to be reached before the redirect";
-                report.error(&deployment.place, "ambiguousService", "", &what, hint);
+                report.error(&pods.draft.place, "ambiguousService", "", &what, hint);
             }
         }
     }
@@ -197,22 +195,17 @@ impl<'a> Search<'a> {
     fn sharing(&self, report: &mut Report) -> Vec<String> {
         let mut sharing = Vec::new();
         for (deployment, pair) in &self.found {
-            let services = std::iter::once(&pair.active).chain(&pair.preview);
-            for service in services.filter_map(|name| self.service(name)) {
-                let Some(wanted) = selector(service) else {
+            for name in std::iter::once(&pair.active).chain(&pair.preview) {
+                let Some(service) = self.selection.service(name) else {
                     continue;
                 };
-                let others = self.drafts.iter().filter(|draft| {
-                    let object = draft.object();
-                    let is_itself = kinds::is_deployment(&object) && object.name == *deployment;
-                    kinds::runs_for_ever(&object) && !is_itself && selects(wanted, pod_labels(draft))
-                });
-                for other in others {
+                let selected = self.selection.pods_of(name);
+                for other in selected.filter(|pods| !(pods.moves && pods.name == deployment)) {
                     let what = format!(
                         "also selects the pods of {} ({}), which get no traffic from it once it is pointed at \
                          one version of {deployment}",
-                        other.place.named,
-                        other.origin()
+                        other.draft.place.named,
+                        other.draft.origin()
                     );
                     let hint = "give it a selector that only the pods of one Deployment match";
                     report.error(&service.place, "sharedService", "/spec/selector", &what, hint);
@@ -223,32 +216,13 @@ impl<'a> Search<'a> {
         sharing
     }
 
-    fn service(&self, name: &str) -> Option<&'a Draft> {
-        let is_it = |draft: &&Draft| is_service(draft) && draft.object().name == name;
-        self.drafts.iter().find(is_it)
-    }
-
     /// The moving Deployments whose pods a Service selects.
-    fn owners(&self, service: &Draft) -> Vec<&'a str> {
-        let Some(selector) = selector(service) else {
-            return Vec::new();
-        };
-        let deployments = self.drafts.iter().filter(|draft| {
-            let object = draft.object();
-            kinds::is_deployment(&object) && self.moving.contains(&object.name)
-        });
-        deployments
-            .filter(|draft| selects(selector, pod_labels(draft)))
-            .filter_map(|draft| draft.body.pointer("/metadata/name")?.as_str())
+    fn owners(&self, service: &str) -> Vec<String> {
+        let selected = self.selection.pods_of(service);
+        selected
+            .filter(|pods| pods.moves)
+            .map(|pods| pods.name.to_owned())
             .collect()
-    }
-
-    /// A user's own Rollout names it: the pair says what is so already.
-    fn is_of_own_rollout(&self, active: &str) -> bool {
-        self.drafts.iter().any(|draft| {
-            let named = draft.body.pointer("/spec/strategy/blueGreen/activeService");
-            kinds::is_rollout(&draft.object()) && named.and_then(Value::as_str) == Some(active)
-        })
     }
 
     fn named(&self, role: &str, service: &str) -> String {
@@ -256,19 +230,19 @@ impl<'a> Search<'a> {
     }
 
     fn absent(&self, role: &str, service: &str) -> String {
-        let services = self.drafts.iter().filter(|draft| is_service(draft));
-        let names: Vec<String> = services
-            .map(|draft| format!("`{}`", draft.object().name))
-            .collect();
-        let there = if names.is_empty() {
-            "which hold no Service".to_owned()
-        } else {
-            format!("which hold {}", names.join(", "))
+        /// Nobody reads more.
+        const MOST: usize = 12;
+        let all = self.selection.names();
+        let mut names: Vec<String> = all.iter().take(MOST).map(|name| format!("`{name}`")).collect();
+        if all.len() > MOST {
+            names.push(format!("{} more", all.len() - MOST));
+        }
+        let there = match names.as_slice() {
+            [] => "no Service".to_owned(),
+            names => names.join(", "),
         };
-        format!(
-            "{} is not among the target's manifests, {there}",
-            self.named(role, service)
-        )
+        let named = self.named(role, service);
+        format!("{named} is not among the target's manifests, which hold {there}")
     }
 
     /// A problem of the deploy file, which names these Services for the target.
@@ -283,34 +257,4 @@ impl<'a> Search<'a> {
         };
         report.error_in_file(code, format!("/targets/{target}"), message, hint);
     }
-}
-
-fn is_service(draft: &Draft) -> bool {
-    let object = draft.object();
-    object.group.is_empty() && object.kind == "Service"
-}
-
-/// The selector of a Service that has one.
-fn selector(service: &Draft) -> Option<&Map<String, Value>> {
-    let selector = service.body.pointer("/spec/selector")?.as_object()?;
-    selector.keys().any(|key| is_of_users(key)).then_some(selector)
-}
-
-/// The controller's own label is added to whatever users select by.
-fn is_of_users(key: &str) -> bool {
-    key != argo::POD_TEMPLATE_HASH
-}
-
-fn pod_labels(draft: &Draft) -> &Value {
-    draft
-        .body
-        .pointer("/spec/template/metadata/labels")
-        .unwrap_or(&Value::Null)
-}
-
-fn selects(selector: &Map<String, Value>, labels: &Value) -> bool {
-    selector
-        .iter()
-        .filter(|(key, _)| is_of_users(key))
-        .all(|(key, wanted)| labels.get(key) == Some(wanted))
 }

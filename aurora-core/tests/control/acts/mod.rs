@@ -1,6 +1,7 @@
 //! What people do about runs: skip, retry, roll back, redeploy, queue; and who is refused, and why.
 
 mod back;
+mod crash;
 mod impact;
 mod queue;
 mod refused;
