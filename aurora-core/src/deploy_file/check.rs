@@ -254,6 +254,13 @@ impl Walk<'_> {
                     );
                 }
             }
+            Bond::Needs(key, other) => {
+                if let Some(found) = at.get(object, key)
+                    && !has(other)
+                {
+                    self.error(&found, "needs", format!("`{key}` needs `{other}` beside it"), "");
+                }
+            }
             Bond::OnlyWith(key, other, value) => {
                 if let Some(found) = at.get(object, key)
                     && at.get(object, other).and_then(|at| at.node.text()) != Some(*value)
@@ -276,12 +283,12 @@ impl Walk<'_> {
             }
             (Some(_), Some(second)) => {
                 let message = format!("exactly one of {} can stand here", quoted(keys));
-                self.error(
-                    &second,
-                    "exclusive",
-                    message,
-                    "give the other a list entry of its own, or take it out",
-                );
+                let hint = if object.name.ends_with("Step") {
+                    "one step per entry: give the other an entry of its own"
+                } else {
+                    "take the others out"
+                };
+                self.error(&second, "exclusive", message, hint);
             }
         }
     }

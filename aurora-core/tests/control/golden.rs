@@ -1,10 +1,16 @@
-//! Stored events are for ever: each file of `tests/golden/events` was written by a released program.
+//! Stored events are for ever: each file of `tests/golden/events` and `tests/golden/blue_green` was written by a
+//! released program.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use aurora_core::pipeline::{End, OriginKind, Phase, Pipeline, RolledBack, State, decode, encode};
+use aurora_core::command::Action;
+use aurora_core::pipeline::{
+    Asked, EffectKind, End, Gate, GateState, OriginKind, Phase, Pipeline, Place, RolledBack, State, decode,
+    encode, outstanding,
+};
+use aurora_core::strategy::Strategy;
 use serde_json::Value;
 
 /// Every type of event, with the version of its golden files.
@@ -59,13 +65,8 @@ fn log(folder: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// The first log that there was.
-fn golden() -> Vec<(String, Vec<u8>)> {
-    log("")
-}
-
 /// Logs of their own, for what came later.
-const LOGS: [&str; 3] = ["", "acts", "superseded"];
+const LOGS: [&str; 4] = ["", "acts", "blueGreen", "superseded"];
 
 fn folded(folder: &str) -> Pipeline {
     let files = log(folder);
@@ -130,6 +131,37 @@ fn the_golden_log_folds_to_the_state_that_it_told_of() {
 }
 
 #[test]
+fn the_golden_log_of_a_blue_green_move_folds_to_the_state_that_it_told_of() {
+    let files = log("blueGreen");
+    let id = "0192f0c1-2345-7abc-8def-0123456789ac".parse().unwrap();
+    let fold = |upto: usize| Pipeline::new(id).fold(files[..upto].iter().map(|(_, bytes)| bytes.as_slice()));
+    let whole = fold(files.len());
+    assert_eq!((&whole.parked, whole.version), (&None, files.len() as u64));
+    assert_eq!(whole.state(), State::Succeeded);
+    let (prod, edge) = (&whole.targets["prod"], &whole.targets["edge"]);
+    assert!(prod.gates.iter().all(Gate::is_behind) && prod.gates.len() == 3);
+    assert!(prod.steps.blue_green.contains("shop"));
+    assert!(matches!(edge.strategy, Some(Strategy::Rolling(_))) && edge.is_first() && edge.gates.is_empty());
+    let at = |place: Place, upto: usize| fold(upto).targets["prod"].gate(place).unwrap().state.clone();
+    assert!(matches!(at(Place::Redirect(1), 8), GateState::Standing { .. }));
+    assert!(matches!(at(Place::Redirect(1), 9), GateState::Open { .. }));
+    assert!(matches!(at(Place::ShutDown(0), 13), GateState::Standing { .. }));
+    // What is outstanding can be read off in the middle of it: the promotion, then the end of the old version.
+    for (upto, action) in [(10, Action::Promote), (17, Action::ShutDownOld)] {
+        let asked = outstanding(&fold(upto))
+            .into_iter()
+            .find_map(|effect| match effect.kind {
+                EffectKind::Command {
+                    order: Asked::Act(act),
+                    ..
+                } => Some(act.action),
+                _ => None,
+            });
+        assert_eq!(asked, Some(action));
+    }
+}
+
+#[test]
 fn acts_of_people_fold_to_the_state_that_they_told_of() {
     let pipeline = folded("acts");
     assert_eq!(pipeline.state(), State::Cancelled);
@@ -158,7 +190,7 @@ fn acts_of_people_fold_to_the_state_that_they_told_of() {
 
 #[test]
 fn what_a_newer_program_stored_is_refused_by_name() {
-    let (_, first) = golden().remove(0);
+    let (_, first) = log("").remove(0);
     let mut newer: Value = serde_json::from_slice(&first).unwrap();
     newer["v"] = 2.into();
     let error = decode(newer.to_string().as_bytes()).unwrap_err();

@@ -4,6 +4,7 @@
 
 mod acts;
 mod api;
+mod blue_green;
 mod crash;
 mod failures;
 mod golden;

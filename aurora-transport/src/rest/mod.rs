@@ -16,6 +16,7 @@ mod layers;
 mod metrics;
 mod pipelines;
 mod problem;
+mod reading;
 mod request;
 mod routes;
 mod submit;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use aurora_core::control::ControlPlane;
 use aurora_core::error::ErrorKind;
 use aurora_core::port::clock::Clock;
+use aurora_core::port::http::HttpCaller;
 use aurora_core::port::token::TokenVerifier;
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
@@ -65,6 +67,8 @@ use problem::Refusal;
 const DEFAULT_REQUESTS: usize = 512;
 /// Submits that are read at once: each may take some ten times 16 MiB until it is stored.
 const SUBMITS: usize = 8;
+/// Submits that read from URLs at once: each holds its manifests while it waits for the next.
+const FETCHES: usize = 8;
 
 /// Serves a control plane over REST.
 ///
@@ -97,7 +101,9 @@ struct Inner {
     streams: events::OpenStreams,
     requests: usize,
     submits: Semaphore,
+    fetches: Semaphore,
     credentials: Option<Vec<Credential>>,
+    http: Option<Arc<dyn HttpCaller>>,
 }
 
 impl fmt::Debug for Api {
@@ -121,7 +127,9 @@ impl Api {
                 streams: events::OpenStreams::default(),
                 requests: DEFAULT_REQUESTS,
                 submits: Semaphore::new(SUBMITS),
+                fetches: Semaphore::new(FETCHES),
                 credentials: None,
+                http: None,
             }),
         }
     }
@@ -136,6 +144,13 @@ impl Api {
     #[must_use]
     pub fn with_requests(self, requests: usize) -> Self {
         self.changed(|inner| inner.requests = requests.max(1))
+    }
+
+    /// Reads manifests by URL and deploy files by link through this caller, within its rules; by default none
+    /// are read.
+    #[must_use]
+    pub fn with_http(self, http: impl HttpCaller) -> Self {
+        self.changed(|inner| inner.http = Some(Arc::new(http)))
     }
 
     /// Lists these credentials to whoever manages their tenant; by default it says that it knows of none.
@@ -196,7 +211,9 @@ impl Api {
                 streams: Arc::clone(&shared.streams),
                 requests: shared.requests,
                 submits: Semaphore::new(SUBMITS),
+                fetches: Semaphore::new(FETCHES),
                 credentials: shared.credentials.clone(),
+                http: shared.http.clone(),
             },
         };
         change(&mut inner);

@@ -5,6 +5,7 @@ mod config;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use aurora_bin::figures::publish_engine;
 use aurora_bin::http_server::HttpServer;
 use aurora_bin::process::{self, Process};
 use aurora_core::control::ControlPlane;
@@ -30,10 +31,13 @@ async fn serve(config: ApiConfig, process: Process) -> Result<()> {
     let control = ControlPlane::new(store, hub, ArgoRenderer, clock)
         .with_holder("api")
         .with_grace(process.grace);
-    let api = Api::new(control.clone(), verifier, clock).with_stop(process.stop.clone());
+    let api = Api::new(control.clone(), verifier, clock)
+        .with_http(config.fetch.caller()?)
+        .with_stop(process.stop.clone());
 
     let server = HttpServer::bind(config.listen, tls).await?;
     // It listens already: who reads the address may ask whether it is ready.
+    publish_engine(&process.health, control.clone());
     process.health.ready();
     process.announce("api", &server.url())?;
     let (driven, served) = tokio::join!(

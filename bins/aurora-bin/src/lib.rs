@@ -44,9 +44,11 @@
 //! | [`settings`] | one table of settings, read from flags, environment, file and defaults |
 //! | [`process`] | the course of a process, from its arguments to its exit code |
 //! | [`exit`] | the exit codes |
+//! | [`fetch`] | from where deploy files and manifests by URL are read |
 //! | [`signals`] | the signals that end a process |
 //! | `cluster` | a cluster that is reached or simulated (feature `cluster`) |
 //! | [`telemetry`] | logs as text or JSON, metrics |
+//! | [`figures`] | what hub, control plane and agent count, as metrics |
 //! | [`health`] | `/livez`, `/readyz`, `/metrics` |
 //! | [`http_server`] | a router served over TCP or TLS until it is told to stop |
 //! | [`rebuilt`] | what is built anew when its files change |
@@ -57,6 +59,8 @@
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod exit;
+pub mod fetch;
+pub mod figures;
 pub mod health;
 pub mod http_server;
 pub mod identity;

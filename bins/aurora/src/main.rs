@@ -1,6 +1,7 @@
 //! The `aurora` command line: reads what is asked for, does it, and ends with a code that says how it went.
 
 mod agent;
+mod backup;
 mod cli;
 mod context;
 mod demo;
@@ -11,6 +12,7 @@ mod online;
 mod print;
 mod sim;
 mod submission;
+mod template;
 mod up;
 mod watch;
 
@@ -67,11 +69,15 @@ async fn run(cli: &Cli) -> Result<Exit> {
         Command::Account(AccountCommand::List) => fleet::accounts(output, context).await,
         Command::Agent(AgentCommand::List) => fleet::agents(output, context).await,
         Command::Agent(AgentCommand::Run(args)) => agent::run(args, output, signals::stop_token()?).await,
+        Command::Backup(args) => backup::backup(args, output),
         Command::Demo(args) => demo::run(args, output, signals::stop_token()?).await,
         Command::Deploy(command) => deploy::run(command, output, context).await,
-        Command::Render(args) => offline::render(args, output),
+        Command::Render(args) => offline::render(args, output).await,
+        Command::Restore(args) => backup::restore(args, output),
+        Command::Schema => template::schema(output),
         Command::Sim(args) => sim::run(args, output, signals::stop_token()?).await,
+        Command::Template(args) => template::template(args, output),
         Command::Up(args) => up::run(args, output, signals::stop_token()?).await,
-        Command::Validate(args) => offline::validate(args, output),
+        Command::Validate(args) => offline::validate(args, output).await,
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use aurora_auth::issue::TokenIssuer;
 use aurora_auth::verify::{JwtVerifier, VerifyPolicy};
+use aurora_bin::figures::{publish_engine, publish_hub};
+use aurora_bin::health::Health;
 use aurora_bin::http_server::HttpServer;
 use aurora_bin::identity::AUDIENCE;
 use aurora_bin::tls::Authority;
@@ -21,6 +23,7 @@ use aurora_k8s::render::ArgoRenderer;
 use aurora_store::sealed::SealedStore;
 use aurora_store::sqlite::SqliteStore;
 use aurora_transport::grpc::GrpcListener;
+use aurora_transport::http::{EgressRules, ReqwestCaller, Roots};
 use aurora_transport::rest::Api;
 use axum::Router;
 use axum::extract::Request;
@@ -41,12 +44,20 @@ pub(crate) struct Services {
     state: State,
     url: String,
     authority: String,
+    hub: Hub,
+    control: ControlPlane,
     tasks: Tasks,
 }
 
 impl Services {
-    /// Starts over a state directory; a second process on the same directory is refused.
-    pub(crate) async fn start(directory: &Path, listen: SocketAddr, agents: &[AgentName]) -> Result<Self> {
+    /// Starts over a state directory; a second process on the same directory is refused. `reach` says where
+    /// manifests and deploy files are read from.
+    pub(crate) async fn start(
+        directory: &Path,
+        listen: SocketAddr,
+        agents: &[AgentName],
+        reach: EgressRules,
+    ) -> Result<Self> {
         let state = State::open(directory, agents)?;
         let clock = SystemClock;
         let pipelines = open(&state, "pipelines.sqlite").await?;
@@ -69,12 +80,15 @@ impl Services {
         // The state directory's lock keeps a second process out, so the same name may take its leases over at once.
         let control = ControlPlane::new(pipelines, hub.clone(), ArgoRenderer, clock).with_holder("up");
         let tasks = Tasks::new();
-        let rest = Api::new(control.clone(), verifier, clock).with_stop(tasks.stop_token());
+        let rest = Api::new(control.clone(), verifier, clock)
+            .with_http(ReqwestCaller::new(reach, Roots::System)?)
+            .with_stop(tasks.stop_token());
+        let (accepting, driving) = (hub.clone(), control.clone());
         tasks.spawn(|stop| async move {
-            let _ = hub.run(listener, stop).await;
+            let _ = accepting.run(listener, stop).await;
         });
         tasks.spawn(|stop| async move {
-            let _ = control.run(stop).await;
+            let _ = driving.run(stop).await;
         });
         let router = by_path(rest.router(), issuer.router(), sessions);
         tasks.spawn(|stop| async move {
@@ -84,6 +98,8 @@ impl Services {
             state,
             url,
             authority: authority.certificate().to_owned(),
+            hub,
+            control,
             tasks,
         })
     }
@@ -91,6 +107,12 @@ impl Services {
     /// Where agents and clients connect.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Has their figures among the metrics.
+    pub(crate) fn publish(&self, health: &Health) {
+        publish_hub(health, self.hub.clone());
+        publish_engine(health, self.control.clone());
     }
 
     /// A file or folder of its state.
