@@ -417,46 +417,43 @@ async fn objects_of_somebody_else_fail_the_target_by_name() {
     assert_eq!(pipeline.ended.unwrap().rolled_back, Some(RolledBack::No));
 }
 
+/// What somebody does to the cluster with their own hands.
+fn by_hand(world: &World, deed: ExternalDeed) {
+    let (cluster, shop) = (world.cluster("staging"), rollout("shop"));
+    match deed {
+        ExternalDeed::Aborted => cluster.act_by_hand(&shop, Action::Abort),
+        ExternalDeed::Changed => cluster.edit_by_hand(&shop, |body| {
+            body["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:evil");
+        }),
+        ExternalDeed::Deleted => cluster.delete_by_hand(&shop),
+        ExternalDeed::Paused => cluster.act_by_hand(&shop, Action::Pause),
+        ExternalDeed::Promoted => {
+            for name in crate::world::DEPLOYMENTS {
+                cluster.act_by_hand(&rollout(name), Action::Promote);
+            }
+        }
+        ExternalDeed::ShutDown => panic!("a canary has no older version that waits"),
+    }
+}
+
 /// Each deed of others is on the timeline as theirs, and with its target.
 #[tokio::test(start_paused = true)]
 async fn what_others_do_in_the_cluster_is_shown_as_external() {
-    let cases: [(ExternalDeed, fn(&World)); 5] = [
-        (ExternalDeed::Aborted, |world| {
-            world
-                .cluster("staging")
-                .act_by_hand(&rollout("shop"), Action::Abort);
-        }),
-        (ExternalDeed::Changed, |world| {
-            world.cluster("staging").edit_by_hand(&rollout("shop"), |body| {
-                body["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:evil");
-            });
-        }),
-        (ExternalDeed::Deleted, |world| {
-            world.cluster("staging").delete_by_hand(&rollout("shop"));
-        }),
-        (ExternalDeed::Paused, |world| {
-            world
-                .cluster("staging")
-                .act_by_hand(&rollout("shop"), Action::Pause);
-        }),
-        (ExternalDeed::Promoted, |world| {
-            for name in crate::world::DEPLOYMENTS {
-                world
-                    .cluster("staging")
-                    .act_by_hand(&rollout(name), Action::Promote);
-            }
-        }),
-    ];
-    for (deed, act) in cases {
+    for deed in [
+        ExternalDeed::Aborted,
+        ExternalDeed::Changed,
+        ExternalDeed::Deleted,
+        ExternalDeed::Paused,
+        ExternalDeed::Promoted,
+    ] {
         let (world, plane, _tasks) = settled(&["staging"]).await;
         let targets = [("staging", target("staging", &[]))];
         let id = submit(&plane, file("shop", "app:2", canary(), &targets)).await;
         world.until(id, |p| stands(p, "staging/step/1")).await;
-        act(&world);
+        by_hand(&world, deed);
+        let is_it = |seen: &aurora_core::pipeline::External| seen.deed == deed;
         world
-            .until(id, |p| {
-                p.targets["staging"].external.iter().any(|seen| seen.deed == deed)
-            })
+            .until(id, |p| p.targets["staging"].external.iter().any(is_it))
             .await;
         let seen = see(&plane, id).await;
         let shown = &seen.targets[0].external;

@@ -315,3 +315,39 @@ async fn an_old_run_is_deployed_again_in_part_and_with_other_variables() {
     holds(&world, "prod", "app:2");
     holds(&world, "eu", "app:1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_names_targets_deploys_only_those() {
+    let (world, plane, _tasks, _) = settled(&["eu", "prod"]).await;
+    let targets = [("eu", target("eu", &[])), ("prod", target("prod", &["eu"]))];
+    let mut part = file("shop", "app:2", canary(), &targets);
+    part.only = Some(BTreeSet::from(["prod".to_owned()]));
+    let ada = deployer("ada", &[]);
+    let mut unknown = crate::world::submission(part.clone());
+    unknown.only = Some(BTreeSet::from(["moon".to_owned()]));
+    let refused = plane.submit(&ada, &door(), unknown).await.unwrap_err();
+    assert_eq!(refused.kind(), aurora_core::error::ErrorKind::Invalid);
+    let mut none = crate::world::submission(part.clone());
+    none.only = Some(BTreeSet::new());
+    let refused = plane.submit(&ada, &door(), none).await.unwrap_err();
+    assert_eq!(refused.kind(), aurora_core::error::ErrorKind::Invalid);
+
+    let id = submit(&plane, part).await;
+    let pipeline = world.until(id, |p| stands(p, "prod/step/1")).await;
+    assert_eq!(
+        pipeline.targets.len(),
+        1,
+        "`eu`, on which it depends, counts as done"
+    );
+    approve(&plane, id, "prod/step/1").await;
+    assert_eq!(world.ended(id).await.state(), State::Succeeded);
+    holds(&world, "eu", "app:1");
+    holds(&world, "prod", "app:2");
+    // Deployed again, it is the same part.
+    let again = plane
+        .redeploy(&ada, &door(), id, Redeploy::default())
+        .await
+        .unwrap();
+    let again = world.pipeline(again.pipeline).await;
+    assert_eq!(again.targets.keys().collect::<Vec<_>>(), ["prod"]);
+}
