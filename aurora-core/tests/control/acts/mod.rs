@@ -4,6 +4,7 @@ mod back;
 mod crash;
 mod impact;
 mod queue;
+mod race;
 mod refused;
 mod retry;
 mod skip;
