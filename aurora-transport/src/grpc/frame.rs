@@ -20,7 +20,9 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::proto::agent as pb;
-use super::wire::{BadField, Incoming, agent_frame, bad_command, from_agent_frame, from_hub_frame, hub_frame};
+use super::wire::{
+    BadField, Incoming, agent_frame, bad_command, from_agent_frame, from_hub_frame, hub_frame,
+};
 
 /// What comes of the bytes of a frame.
 #[derive(Debug)]
@@ -121,7 +123,10 @@ mod tests {
         let read = decode_from_agent(bytes).unwrap();
         assert!(matches!(read, Decoded::Frame(FromAgent::Heartbeat(ids)) if ids == [request]));
         let garbage = decode_from_hub(Bytes::from_static(b"\xff\xff\xff"));
-        assert!(matches!(garbage, Err(FrameError::Malformed { .. })), "{garbage:?}");
+        assert!(
+            matches!(garbage, Err(FrameError::Malformed { .. })),
+            "{garbage:?}"
+        );
         let nothing = decode_from_hub(Bytes::new());
         assert!(matches!(nothing, Err(FrameError::Field { .. })), "{nothing:?}");
         let large = decode_from_hub(vec![0; MAX_ENVELOPE_BYTES + 1].into());

@@ -136,7 +136,11 @@ pub(in super::super) async fn deployment(
 impl DeploymentStatus {
     fn of(view: &PipelineView, target: &TargetView) -> Self {
         let id = format!("{}.{}", view.id, target.name);
-        let steps: Vec<StrategyStep> = target.steps.iter().map(|step| strategy_step(&id, target, step)).collect();
+        let steps: Vec<StrategyStep> = target
+            .steps
+            .iter()
+            .map(|step| strategy_step(&id, target, step))
+            .collect();
         let weight = target
             .steps
             .iter()
@@ -146,7 +150,11 @@ impl DeploymentStatus {
         let strategy = StrategyStatus {
             step: target.step,
             total_steps: target.total,
-            set_weight: if target.status == ArmoryStatus::Succeeded { 100 } else { weight },
+            set_weight: if target.status == ArmoryStatus::Succeeded {
+                100
+            } else {
+                weight
+            },
             steps,
         };
         let of_strategy = (target.strategy != "none").then(|| (target.strategy.clone(), strategy));

@@ -128,7 +128,10 @@ pub(in super::super) async fn me(
         ReadInfrastructure::NAME,
         principal.authorize::<ReadInfrastructure>().is_ok(),
     );
-    add(ReadPipelines::NAME, principal.authorize::<ReadPipelines>().is_ok());
+    add(
+        ReadPipelines::NAME,
+        principal.authorize::<ReadPipelines>().is_ok(),
+    );
     let tenants = principal.tenant.iter().map(|tenant| MeTenant {
         id: tenant.to_string(),
         organization: tenant.organization.to_string(),

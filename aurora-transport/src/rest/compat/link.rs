@@ -45,7 +45,9 @@ impl Location {
     pub(in super::super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         let wrong = |detail: &str| Err(Refusal::invalid("configLocation.invalid", "", detail));
         let text = match headers.get(&CONFIG_LOCATION).map(|value| value.to_str()) {
-            None => return wrong("a start by link says in X-Armory-Config-Location where the deploy file lies"),
+            None => {
+                return wrong("a start by link says in X-Armory-Config-Location where the deploy file lies");
+            }
             Some(Err(_)) => return wrong("the header X-Armory-Config-Location holds what no address has"),
             Some(Ok(text)) => text.trim(),
         };
@@ -70,16 +72,26 @@ impl Wanted {
         if content.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_slice(content).map_err(|error| {
+        let mut wanted: Self = serde_json::from_slice(content).map_err(|error| {
             let detail = format!("the start by link cannot be read: {error}");
             Refusal::invalid("link.malformed", "", detail)
-        })
+        })?;
+        wanted.account = wanted.account.filter(|account| !account.is_empty());
+        Ok(wanted)
     }
 
     /// The targets that are wanted; `None`: all.
     pub(in super::super) fn targets(&self) -> Option<BTreeSet<String>> {
-        let filters = self.target_filters.as_deref().filter(|filters| !filters.is_empty())?;
-        Some(filters.iter().map(|filter| filter.include_target.clone()).collect())
+        let filters = self
+            .target_filters
+            .as_deref()
+            .filter(|filters| !filters.is_empty())?;
+        Some(
+            filters
+                .iter()
+                .map(|filter| filter.include_target.clone())
+                .collect(),
+        )
     }
 }
 
@@ -104,10 +116,17 @@ mod tests {
             let text = format!("armory::{base}/pipelines/{ID}/config");
             assert_eq!(location(&text).unwrap(), earlier);
         }
-        for wrong in ["armory::", "armory::https://a.test/pipelines/nine/config", "armory::/pipelines/x"] {
+        for wrong in [
+            "armory::",
+            "armory::https://a.test/pipelines/nine/config",
+            "armory::/pipelines/x",
+        ] {
             assert!(location(wrong).unwrap_err().contains("configLocation"), "{wrong}");
         }
-        assert!(matches!(location("https://a.test/deploy.yaml"), Ok(Location::Elsewhere(_))));
+        assert!(matches!(
+            location("https://a.test/deploy.yaml"),
+            Ok(Location::Elsewhere(_))
+        ));
         assert!(Location::of(&HeaderMap::new()).is_err());
     }
 

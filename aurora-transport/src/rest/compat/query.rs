@@ -130,15 +130,24 @@ fn tokens(text: &str) -> Result<Vec<Token>, Unanswerable> {
             }
             letter if letter.is_ascii_alphabetic() || letter == '_' => {
                 let mut name = String::from(letter);
-                while let Some(letter) = rest.next_if(|letter| letter.is_ascii_alphanumeric() || *letter == '_') {
+                while let Some(letter) =
+                    rest.next_if(|letter| letter.is_ascii_alphanumeric() || *letter == '_')
+                {
                     name.push(letter);
                 }
                 Token::Name(name)
             }
-            other => return Err(Unanswerable(format!("`{}` is not understood", other.escape_default()))),
+            other => {
+                return Err(Unanswerable(format!(
+                    "`{}` is not understood",
+                    other.escape_default()
+                )));
+            }
         };
         if tokens.len() == MAX_TOKENS {
-            return Err(Unanswerable(format!("the query has more than {MAX_TOKENS} words")));
+            return Err(Unanswerable(format!(
+                "the query has more than {MAX_TOKENS} words"
+            )));
         }
         tokens.push(token);
     }
@@ -328,7 +337,10 @@ mod tests {
             ("{ pipelineById(id: $id) { id } }", "not declared"),
             ("query ($id: Int!) { pipelineById(id: $id) { id } }", "uuid"),
             ("{ pipelineById(id: \"x\") { secrets } }", "no field `secrets`"),
-            ("{ pipelineById(id: \"x\") { application { owner } } }", "no field `owner`"),
+            (
+                "{ pipelineById(id: \"x\") { application { owner } } }",
+                "no field `owner`",
+            ),
             ("{ pipelineById(id: \"x\") { } }", "at least"),
             ("{ pipelineById(id: \"x\") { id } } { id }", "after the end"),
             ("{ pipelineById(id: \"x) { id } }", "no end"),
