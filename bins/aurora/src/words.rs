@@ -13,13 +13,14 @@ pub(crate) enum StateWord {
 }
 
 /// The words that mean something; case, spaces, dashes and underscores do not matter.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "awaiting_approval",
     "cancelled",
     "failed",
     "not_started",
     "parked",
     "paused",
+    "queued",
     "rolling_back",
     "running",
     "succeeded",
