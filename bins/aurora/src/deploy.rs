@@ -14,8 +14,7 @@ use crate::cli::{DeployCommand, ListArgs, Output, StartArgs, StatusArgs};
 use crate::online::{client, pipeline_id, refused};
 use crate::watch::follow::{Followed, Screen, exit_of, follow};
 use crate::watch::tree::{serde_name, tree};
-use crate::words::StateWord;
-use crate::{print, submission};
+use crate::{print, submission, words};
 use aurora_bin::exit::Exit;
 
 /// Does what was asked.
@@ -137,14 +136,11 @@ async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Exit> 
         ..PipelineQuery::default()
     };
     for text in &args.status {
-        match StateWord::read(text) {
-            Some(StateWord::Armory(status)) => query.statuses.push(status),
-            Some(StateWord::Own(state)) => query.states.push(state),
-            None => {
-                let problem = format!("`{text}` is not a state; there are {}", StateWord::known());
-                return print::failure(output, "state.unknown", &problem, Exit::Usage);
-            }
-        }
+        let Some(states) = words::states(text) else {
+            let problem = format!("`{text}` is not a state; there are {}", words::known());
+            return print::failure(output, "state.unknown", &problem, Exit::Usage);
+        };
+        query.states.extend(states);
     }
     let page = match client.list(&query).await {
         Ok(page) => page,
@@ -166,7 +162,7 @@ async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Exit> 
                 vec![
                     row.id.to_string(),
                     row.application.clone(),
-                    serde_name(&row.status),
+                    words::of_row(row),
                     row.started_at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
                     row.actor.display.clone(),
                     targets.join(", "),
