@@ -63,7 +63,10 @@ mod tests {
             assert_eq!(states(text), Some(&[state][..]), "{text}");
         }
         assert_eq!(states("done"), None);
-        assert!(states("RUNNING").unwrap().contains(&State::RollingBack), "a list calls it so");
+        assert!(
+            states("RUNNING").unwrap().contains(&State::RollingBack),
+            "a list calls it so"
+        );
     }
 
     #[test]
@@ -81,7 +84,10 @@ mod tests {
             State::WaitingForApproval,
         ] {
             for word in [state.name().to_owned(), serde_name(&state.armory())] {
-                assert!(states(&word).is_some_and(|known| known.contains(&state)), "{word}");
+                assert!(
+                    states(&word).is_some_and(|known| known.contains(&state)),
+                    "{word}"
+                );
             }
         }
     }

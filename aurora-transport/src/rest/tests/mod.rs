@@ -5,6 +5,7 @@ mod acts;
 mod client;
 mod compat;
 mod events;
+mod fetch;
 mod limits;
 mod reading;
 mod routes;

@@ -351,3 +351,6 @@ fn span(from: Timestamp, until: Timestamp) -> String {
     let seconds = until.duration_since(from).as_secs().max(0);
     aurora_core::strategy::Span::from_secs(seconds.unsigned_abs()).to_string()
 }
+
+#[cfg(test)]
+mod tests;
