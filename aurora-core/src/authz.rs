@@ -52,6 +52,10 @@ permission!(
         "read:infrastructure:data", "read:infra:data", "api:tenant:full", "api:organization:full"
 );
 permission!(
+    /// Read who did what, and who was not let.
+    ReadAudit = "read the audit log" by "read:audit", "api:tenant:full", "api:organization:full"
+);
+permission!(
     /// Connect an agent to the hub.
     ConnectAgent = "connect an agent" by "connect:agentHub", "api:agentHub:full"
 );

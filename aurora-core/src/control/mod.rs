@@ -2,16 +2,25 @@
 
 mod act_key;
 mod acts;
+mod applications;
+mod approvals;
 mod audit;
+mod audit_query;
+mod diff;
 mod driver;
 mod effects;
 mod feed;
 mod fleet;
+mod folded;
+mod history;
 mod journal;
 mod list;
+mod plans;
 mod queries;
+mod redact;
 mod runner;
 mod submit;
+mod summaries;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,9 +40,18 @@ use crate::principal::{Actor, Channel, ClientProduct, Principal};
 use crate::tenant::Tenant;
 
 pub use acts::{Decision, Recorded};
+pub use applications::{ApplicationPage, ApplicationView, CellRun, CellView, LastGoodRun, RunningImage};
+pub use approvals::{ApprovalPage, ApprovalView, DecidedPage};
+pub use audit_query::{AuditEntry, AuditPage, AuditQuery};
+pub use diff::{
+    Change, DiffSummary, FieldDiff, ImageChange, InvalidPlanRef, ObjectDiff, PlanDiff, PlanRef,
+    ReplicasChange,
+};
 pub use feed::{Cursor, FeedItem, FeedItems, InvalidCursor};
 pub use fleet::{AccountView, AgentView};
-pub use list::{Facet, ListPage, PipelineQuery};
+pub use history::{History, HistoryPoint};
+pub use list::{Facet, ListPage, Order, PipelineQuery, RowFilter};
+pub use plans::{ObjectText, PlanObject, PlanView};
 pub use queries::{AsOf, Document, StoredConfig, Timeline};
 pub use submit::{Submission, SubmitError, Submitted};
 
@@ -107,7 +125,7 @@ struct Inner {
     options: Options,
     /// Mutating commands under way, over all pipelines.
     commands: Arc<Semaphore>,
-    summaries: list::Summaries,
+    summaries: summaries::Summaries,
 }
 
 #[derive(Clone, Debug)]
@@ -144,7 +162,7 @@ impl ControlPlane {
                 entropy,
                 commands: Arc::new(Semaphore::new(options.commands)),
                 options,
-                summaries: list::Summaries::default(),
+                summaries: summaries::Summaries::default(),
             }),
         }
     }
@@ -200,7 +218,7 @@ impl ControlPlane {
                 entropy: Arc::clone(&shared.entropy),
                 options: shared.options.clone(),
                 commands: Arc::clone(&shared.commands),
-                summaries: list::Summaries::default(),
+                summaries: summaries::Summaries::default(),
             },
         };
         change(&mut inner);
@@ -269,6 +287,12 @@ pub enum ControlError {
         /// What was looked for.
         what: String,
     },
+    /// This version cannot do it yet.
+    #[error("{what} is not in this version of Aurora yet")]
+    Unsupported {
+        /// What was asked for.
+        what: String,
+    },
     /// The pipeline does not allow it now.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -293,6 +317,7 @@ impl ControlError {
             Self::Contended { .. } => ErrorKind::Unavailable,
             Self::Invalid { .. } | Self::KeyReused => ErrorKind::Invalid,
             Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Refused(refused) => refused.kind(),
             Self::Router { source } => source.kind(),
             Self::Store { source } => source.kind(),

@@ -52,7 +52,7 @@ pub use stored::{UnreadableEvent, decode, encode};
 pub use timeline::{TimelineEntry, timeline_entry};
 pub(crate) use view::evidence_views;
 pub use view::{
-    EvidenceView, GateView, PipelineView, RolloutView, StepView, StoppingView, Summary, TargetRow,
+    ChangeRow, EvidenceView, GateView, PipelineView, RolloutView, StepView, StoppingView, Summary, TargetRow,
     TargetView, summary, view,
 };
 pub use waiting::{

@@ -17,6 +17,8 @@ use super::problem::Refusal;
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Names the client program; older clients send it beside `User-Agent`.
 const CLIENT: &str = "x-armory-client";
+/// The most values of one parameter.
+pub(super) const MAX_VALUES: usize = 64;
 /// The longest key, and the longest name of a client program.
 const MAX_HEADER: usize = 255;
 
@@ -52,13 +54,34 @@ impl Params {
     }
 
     /// A parameter that may stand several times, or hold several values with commas between them.
-    pub(super) fn many(&mut self, name: &'static str) -> Vec<String> {
+    pub(super) fn many(&mut self, name: &'static str) -> Result<Vec<String>, Refusal> {
         let all = self.raw(name);
         let values = all.iter().flat_map(|value| value.split(','));
-        values
+        let values: Vec<String> = values
             .filter(|value| !value.is_empty())
             .map(str::to_owned)
-            .collect()
+            .collect();
+        if values.len() > MAX_VALUES {
+            return Err(bad_parameter(name, &format!("has more than {MAX_VALUES} values")));
+        }
+        Ok(values)
+    }
+
+    /// A whole number between two.
+    pub(super) fn within(
+        &mut self,
+        name: &'static str,
+        from: usize,
+        to: usize,
+    ) -> Result<Option<usize>, Refusal> {
+        let expected = format!("a number from {from} to {to}");
+        let number: Option<usize> = self.parsed(name, &expected)?;
+        match number {
+            Some(number) if !(from..=to).contains(&number) => {
+                Err(bad_parameter(name, &format!("is not {expected}")))
+            }
+            number => Ok(number),
+        }
     }
 
     /// A parameter that is read by its type; `expected` says what would be right.
@@ -181,6 +204,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
         .to_str()
         .ok()
         .filter(|key| (1..=MAX_HEADER).contains(&key.len()))
+        .filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()))
         .map(|key| Some(key.to_owned()))
         .ok_or_else(|| {
             let detail = format!("the header Idempotency-Key has 1 to {MAX_HEADER} visible characters");

@@ -3,7 +3,9 @@
 use axum::routing::{MethodRouter, get, post};
 use http::Method;
 
-use super::{Api, acts, events, fleet, pipelines, submit};
+use super::{
+    Api, acts, applications, approvals, audit, events, fleet, list, openapi, pipelines, plans, submit,
+};
 
 /// One route: the tests go through all of them.
 pub(super) struct Route {
@@ -28,13 +30,25 @@ pub(super) fn routes() -> Vec<Route> {
         write("/pipelines", post(submit::submit)),
         write("/pipelines/kubernetes", post(submit::submit)),
         write("/pipelines/{id}/actions/{action}", post(acts::act)),
-        read("/pipelines", get(pipelines::list)),
+        read("/pipelines", get(list::list)),
         read("/pipelines/{id}", get(pipelines::status)),
         read("/pipelines/{id}/view", get(pipelines::view)),
         read(
             "/pipelines/{id}/targets/{target}/view",
             get(pipelines::target_view),
         ),
+        read("/pipelines/{id}/targets/{target}/history", get(plans::history)),
+        read("/pipelines/{id}/targets/{target}/plan", get(plans::plan)),
+        read(
+            "/pipelines/{id}/targets/{target}/plan/objects/{digest}",
+            get(plans::object),
+        ),
+        read("/diff", get(plans::diff)),
+        read("/approvals", get(approvals::approvals)),
+        read("/applications", get(applications::applications)),
+        read("/applications/{application}", get(applications::application)),
+        read("/audit", get(audit::audit)),
+        read(openapi::PATH, get(openapi::serve)),
         read("/pipelines/{id}/timeline", get(pipelines::timeline)),
         read("/pipelines/{id}/evidence", get(pipelines::evidence)),
         read(

@@ -4,6 +4,7 @@ mod acts;
 mod client;
 mod events;
 mod limits;
+mod openapi;
 mod reading;
 mod routes;
 mod submit;

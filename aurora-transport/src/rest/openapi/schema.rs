@@ -1,0 +1,147 @@
+//! Schemas of parameters, and those that the routes name.
+
+use std::collections::BTreeMap;
+
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{KnownFormat, Object, RefOr, Schema};
+
+use super::doc::named;
+
+/// Names in paths and filters are short.
+const MAX_TEXT: usize = 256;
+
+/// Schemas by name.
+#[derive(Default)]
+pub(super) struct Components {
+    pub(super) schemas: BTreeMap<String, RefOr<Schema>>,
+}
+
+impl Components {
+    /// A reference to a type's schema, which is kept with all that it names.
+    pub(super) fn reference<T: ToSchema>(&mut self) -> RefOr<Schema> {
+        let mut schemas = vec![(T::name().into_owned(), T::schema())];
+        T::schemas(&mut schemas);
+        self.schemas.extend(schemas);
+        named(&T::name())
+    }
+
+    pub(super) fn extend(&mut self, others: Self) {
+        self.schemas.extend(others.schemas);
+    }
+}
+
+/// Any text.
+pub(super) fn text() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).build()
+}
+
+/// A short text.
+pub(super) fn short() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .max_length(Some(MAX_TEXT))
+        .build()
+}
+
+/// A text of one form.
+pub(super) fn form(pattern: &str) -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(pattern))
+        .build()
+}
+
+/// One of a few words.
+pub(super) fn one_of(words: &[&str]) -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words.iter().copied()))
+        .build()
+}
+
+/// A whole number.
+pub(super) fn number(from: usize, to: usize) -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(from))
+        .maximum(Some(to))
+        .build()
+}
+
+/// A version of a stream.
+pub(super) fn version() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(0))
+        .maximum(Some(i64::MAX))
+        .build()
+}
+
+/// Any object.
+pub(super) fn object() -> Object {
+    ObjectBuilder::new().schema_type(Type::Object).build()
+}
+
+/// Texts by name.
+pub(super) fn texts() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .additional_properties(Some(Schema::from(text())))
+        .build()
+}
+
+/// The name of a deploy file.
+pub(super) fn file_name() -> Object {
+    form("^[!-~]{1,256}$")
+}
+
+/// A moment.
+pub(super) fn time() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .build()
+}
+
+/// A pipeline's id.
+pub(super) fn uuid() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
+        .build()
+}
+
+/// A digest.
+pub(super) fn digest() -> Object {
+    form("^sha256:[0-9a-f]{64}$")
+}
+
+/// A place in the tenant's feed, or between two frames of one event.
+pub(super) fn place() -> Object {
+    form("^t1\\.[0-9a-f]{16}(~1)?$")
+}
+
+/// An idempotency key.
+pub(super) fn key() -> Object {
+    form("^[!-~]{1,255}$")
+}
+
+/// Several values with commas between them.
+pub(super) fn list(item: impl Into<RefOr<Schema>>) -> Schema {
+    ArrayBuilder::new().items(item.into()).build().into()
+}
+
+/// What stands at a place of a path.
+pub(super) fn path(name: &str) -> (Object, &'static str) {
+    match name {
+        "digest" => (digest(), "Names the object's text, as the plan says."),
+        "action" => (short(), "What is to be done."),
+        "agent" => (short(), "The agent's name, which is its account's."),
+        "application" => (short(), "The application."),
+        "evidence" => (short(), "Names the piece of evidence."),
+        "id" => (uuid(), "The pipeline."),
+        "target" => (short(), "The target's name."),
+        _ => (short(), "As it came from an earlier answer."),
+    }
+}
