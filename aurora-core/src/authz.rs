@@ -56,6 +56,10 @@ permission!(
     ReadAudit = "read the audit log" by "read:audit", "api:tenant:full", "api:organization:full"
 );
 permission!(
+    /// See, and once that is there change, the roles and credentials of the tenant.
+    ManageTenant = "manage the tenant" by "api:tenant:full", "api:organization:full"
+);
+permission!(
     /// Connect an agent to the hub.
     ConnectAgent = "connect an agent" by "connect:agentHub", "api:agentHub:full"
 );

@@ -227,6 +227,19 @@ pub enum Outcome {
     Ok(Reply),
 }
 
+impl Outcome {
+    /// The outcome's name in logs and metrics.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::AgentLost { .. } => "agentLost",
+            Self::Cancelled => "cancelled",
+            Self::DeadlineExceeded => "deadline",
+            Self::Failed(_) => "failed",
+            Self::Ok(_) => "ok",
+        }
+    }
+}
+
 /// Why a command failed, as the agent says it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, thiserror::Error)]
 #[serde(rename_all = "camelCase")]

@@ -29,6 +29,28 @@ pub struct BlueGreen {
     pub shut_down_after: Vec<Pause>,
 }
 
+impl BlueGreen {
+    /// How long a platform keeps the old version after the redirect, should nobody shut it down.
+    ///
+    /// Without gates that is half a minute, in which the last traffic leaves it. Gates are opened by the
+    /// control plane, which then ends the time; it only has to be longer than they can stand.
+    pub fn keeps_old(&self) -> Span {
+        const LEAVES: u64 = 30;
+        const AFTER_A_TIMER: u64 = 60;
+        // A yes that expires rolls back, best to an old version that still runs.
+        const AFTER_AN_EXPIRY: u64 = 60 * 60;
+        const FOR_EVER: u64 = 365 * 24 * 60 * 60;
+        let stands = |gate: &Pause| match gate {
+            Pause::Timed(span) => span.as_secs().saturating_add(AFTER_A_TIMER),
+            Pause::Approval(approval) => approval
+                .expires_after
+                .map_or(FOR_EVER, |span| span.as_secs().saturating_add(AFTER_AN_EXPIRY)),
+        };
+        let longest = self.shut_down_after.iter().map(stands).max();
+        Span::from_secs(longest.unwrap_or(LEAVES))
+    }
+}
+
 /// How many pods a rolling update may add and take away at a time; the platform's defaults where absent.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -48,10 +48,16 @@ deploymentConfig:
   timeout: {duration: 10, unit: minutes}
 "#;
 
+/// What a submit is told: what is wrong, what was noticed, and what cannot run yet.
 fn problems(text: &str) -> Vec<Problem> {
-    parse(text, "deploy.yaml")
-        .map(|parsed| parsed.warnings)
-        .unwrap_or_else(|problems| problems)
+    match parse(text, "deploy.yaml") {
+        Ok(parsed) => {
+            let not_yet = parsed.deploy.not_yet().into_iter();
+            let not_yet = not_yet.map(|problem| parsed.document.locate(problem));
+            parsed.warnings.iter().cloned().chain(not_yet).collect()
+        }
+        Err(problems) => problems,
+    }
 }
 
 /// `GOOD` with one piece replaced.
@@ -221,25 +227,39 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
             "of its own",
         ),
         (
-            "blue/green",
+            "two strategies in one",
             with(
                 "    canary:\n      steps:",
                 "    blueGreen: {}\n    canary:\n      steps:",
             ),
-            "notYet",
-            "blueGreen",
+            "exclusive",
+            "exactly one of `canary`, `blueGreen` and `rolling`",
         ),
         (
             "a webhook step",
-            with("- pause: {untilApproved: true}\n", "- runWebhook: {name: x}\n"),
+            with(
+                "- pause: {untilApproved: true}\n",
+                "- runWebhook: {name: x}\n",
+            )
+            .replace(
+                "strategies:",
+                "webhooks: [{name: x, method: POST, uriTemplate: 'https://a.example'}]\nstrategies:",
+            ),
             "notYet",
-            "runWebhook",
+            "a `runWebhook` step",
         ),
         (
             "an analysis step",
-            with("- pause: {untilApproved: true}\n", "- analysis: {queries: [x]}\n"),
+            with(
+                "- pause: {untilApproved: true}\n",
+                "- analysis: {queries: [x], interval: 1, units: minutes, numberOfJudgmentRuns: 1}\n",
+            )
+            .replace(
+                "strategies:",
+                "analysis: {defaultMetricProviderName: p, queries: [{name: x, upperLimit: 1, queryTemplate: q}]}\nstrategies:",
+            ),
             "notYet",
-            "analysis",
+            "an `analysis` step",
         ),
         (
             "an exposed service",
@@ -248,40 +268,25 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
                 "- exposeServices: {services: [x]}\n",
             ),
             "notYet",
-            "exposeServices",
+            "an `exposeServices` step",
         ),
         (
-            "webhooks",
-            with("strategies:", "webhooks: [{name: x}]\nstrategies:"),
-            "notYet",
-            "`webhooks`",
-        ),
-        (
-            "analysis",
-            with("strategies:", "analysis: {}\nstrategies:"),
-            "notYet",
-            "`analysis`",
-        ),
-        (
-            "traffic management",
-            with("strategies:", "trafficManagement: []\nstrategies:"),
-            "notYet",
-            "`trafficManagement`",
-        ),
-        (
-            "a manifest by URL",
-            with("- path: manifests", "- path: https://example.test/a.yaml"),
-            "notYet",
-            "by URL",
-        ),
-        (
-            "enqueueOne",
+            "a mesh",
             with(
-                "deploymentConfig:",
-                "deploymentConfig:\n  ifDeploymentInProgress: {strategy: enqueueOne}",
+                "strategies:",
+                "trafficManagement: [{smi: [{rootServiceName: web}]}]\nstrategies:",
             ),
             "notYet",
-            "enqueueOne",
+            "`smi`",
+        ),
+        (
+            "Istio",
+            with(
+                "strategies:",
+                "trafficManagement: [{targets: [prod], istio: [{virtualService: {name: web}}]}]\nstrategies:",
+            ),
+            "notYet",
+            "`istio` is part of the deploy file, but this version of Aurora cannot run it yet (target `prod`",
         ),
         (
             "a kept Deployment",
@@ -333,7 +338,7 @@ fn old_spellings_are_read_with_a_warning() {
         (with("setWeight: {weight: 25}", "setWeight: 25"), "short form"),
         (
             with("{duration: 5, unit: minutes}", "{duration: 5, unit: Minutes}"),
-            "lower case",
+            "is read as `minutes`",
         ),
         (
             with("{duration: 5, unit: minutes}", "{duration: 5, units: minutes}"),

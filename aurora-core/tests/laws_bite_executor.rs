@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use aurora_core::command::{Act, Acted, Action, Applied, AppliedSetKey, Apply, Observe, Stamp};
+use aurora_core::command::{Act, Acted, Action, Applied, AppliedSetKey, Apply, Direction, Observe, Stamp};
 use aurora_core::manifest::ObjectRef;
 use aurora_core::plan::Plan;
 use aurora_core::port::executor::laws::{self, ClusterFixture, InMemoryFixture};
@@ -22,6 +22,8 @@ enum Flaw {
     DeletesAnything,
     DeletesOnlyWhatIsThere,
     ForgetsEvidence,
+    GoesBack,
+    GoesForward,
     GoesOnlyOnce,
     HasNoInventory,
     IgnoresSteps,
@@ -79,6 +81,9 @@ impl Broken {
                     let count = self.count.fetch_add(1, Ordering::Relaxed).to_string();
                     planned.body["metadata"]["annotations"] = json!({"count": count});
                 }
+                Flaw::IgnoresSteps if planned.body["spec"]["strategy"]["blueGreen"].is_object() => {
+                    planned.body["spec"]["strategy"]["blueGreen"]["autoPromotionEnabled"] = json!(true);
+                }
                 Flaw::IgnoresSteps if planned.body["kind"] == "Rollout" => {
                     planned.body["spec"]["strategy"]["canary"]["steps"] = json!([]);
                 }
@@ -116,11 +121,17 @@ impl ClusterExecutor for Broken {
             }
         }
         let plan = self.plan(plan);
+        let direction = match self.flaw {
+            Flaw::GoesBack => Direction::Back,
+            Flaw::GoesForward => Direction::Forward,
+            _ => apply.direction,
+        };
         self.sound
             .cluster()
             .apply(
                 &Apply {
                     stamp,
+                    direction,
                     ..apply.clone()
                 },
                 &plan,
@@ -271,25 +282,35 @@ macro_rules! bites {
 }
 
 bites! {
+    a_blue_green_rollout_stops_before_its_redirect: IgnoresSteps,
     a_canary_stops_at_its_first_pause: IgnoresSteps,
     a_change_by_somebody_else_is_seen_and_healed: GoesOnlyOnce,
     a_crashing_pod_is_evidence: ForgetsEvidence,
+    a_first_blue_green_version_goes_live_by_itself: SaysDone,
     a_foreign_object_can_be_adopted: NeverAdopts,
     a_foreign_object_is_not_deleted: DeletesAnything,
     a_foreign_workload_is_never_taken_over: TakesOver,
     a_pause_by_hand_ends_by_hand: PromotesUnderAPause,
+    // A platform that has steps is none without.
+    a_platform_without_steps_says_so: Sound,
     a_promote_takes_effect_once: ActsOnWhatIsThere,
     a_promote_without_what_was_seen_is_refused: ActsOnWhatIsThere,
+    a_redirect_takes_effect_once: ActsOnWhatIsThere,
     a_retry_begins_anew: ActsOnWhatIsThere,
     a_secret_keeps_its_values: ShowsSecrets,
+    a_shut_down_on_another_revision_is_refused: ActsOnWhatIsThere,
+    an_abort_before_the_redirect_leaves_the_old_version_live: ActsOnWhatIsThere,
     an_abort_takes_effect_once: SaysDone,
     an_act_on_another_revision_is_refused: ActsOnWhatIsThere,
+    an_act_on_steps_is_unsupported: Sound,
     an_act_older_than_the_plan_is_superseded: RaisesStamps,
     an_interrupted_apply_goes_on: GoesOnlyOnce,
     an_object_created_again_by_somebody_else_is_foreign: TakesOver,
+    an_older_version_brought_back_stops_before_its_redirect: GoesBack,
     an_older_apply_is_superseded: RaisesStamps,
     an_older_finish_is_superseded: RaisesStamps,
     applying_again_changes_nothing: ChangesEachTime,
+    configuration_of_the_old_version_stays_until_it_is_shut_down: PrunesAnything,
     deleting_twice_is_fine: DeletesOnlyWhatIsThere,
     dropping_an_observation_leaves_no_watch: KeepsWatching,
     finish_keeps_configuration_that_pods_may_need: PrunesAnything,
@@ -300,7 +321,10 @@ bites! {
     observing_goes_on_until_done: SaysItOnce,
     observing_starts_with_everything: StartsEmpty,
     promote_full_goes_to_the_end_once: SaysDone,
+    promote_full_redirects_once: SaysDone,
+    rolling_back_to_a_version_that_still_runs_needs_nobody: GoesForward,
     rolling_back_brings_the_configuration_back: PrunesNothing,
+    the_old_version_is_shut_down_once: SaysDone,
     the_same_delivery_again_answers_the_same: RaisesStamps,
     the_same_stamp_with_another_plan_is_refused: RaisesStamps,
     what_was_deleted_by_hand_is_created_again: GoesOnlyOnce,

@@ -48,12 +48,20 @@ fn faults() -> Vec<(&'static str, Fault)> {
     use Fault::{Plan, Problems, Request};
     vec![
         (
+            "a_blue_green_target_names_its_rollouts",
+            Plan(|plan, _| plan.steps.blue_green.clear()),
+        ),
+        (
             "a_changed_manifest_changes_the_digest",
             Plan(|plan, _| plan.objects.iter_mut().for_each(|o| drop(o.body["spec"].take()))),
         ),
         (
             "a_deployment_without_a_strategy_is_refused",
             Request(|request| request.strategy = request.strategy.take().or(laws::sample().strategy)),
+        ),
+        (
+            "a_named_service_that_is_not_declared_is_refused",
+            Request(|request| request.services.clear()),
         ),
         (
             "a_plan_reads_back_from_its_bytes",
@@ -68,8 +76,20 @@ fn faults() -> Vec<(&'static str, Fault)> {
             Problems(|problems| problems.iter_mut().for_each(|problem| problem.file.clear())),
         ),
         (
+            "a_rolling_update_stops_nowhere",
+            Plan(|plan, _| plan.steps.rollouts.values_mut().for_each(|steps| *steps = 1)),
+        ),
+        (
+            "a_strategy_does_nothing_where_no_deployment_is",
+            Plan(|plan, _| plan.steps.rollouts.extend([("web".to_owned(), 0)])),
+        ),
+        (
             "all_problems_are_reported_at_once",
             Problems(|problems| problems.truncate(1)),
+        ),
+        (
+            "an_opted_out_deployment_is_not_moved_by_blue_green",
+            Plan(|plan, _| plan.steps.blue_green.extend(["database".to_owned()])),
         ),
         (
             "an_opted_out_deployment_has_no_steps",
@@ -125,6 +145,10 @@ fn faults() -> Vec<(&'static str, Fault)> {
         (
             "two_namespaces_are_refused_where_the_target_names_none",
             Request(|request| request.namespace = request.namespace.take().or(Some("one".to_owned()))),
+        ),
+        (
+            "what_runs_by_itself_counts_and_cron_jobs_do_not",
+            Plan(|plan, _| plan.steps.workloads.retain(|object| object.kind != "Job")),
         ),
     ]
 }

@@ -9,6 +9,8 @@
     reason = "a replay reports by panicking when its fixtures are wrong"
 )]
 
+#[path = "traces/blue_green.rs"]
+mod blue_green;
 #[path = "traces/compare.rs"]
 mod compare;
 #[path = "traces/drivers.rs"]

@@ -13,7 +13,7 @@
 //! | `rest` (default) | the REST API over a control plane, and its typed client |
 //! | `http` (default) | outgoing calls with limits and rules about where they may go |
 
-#[cfg(feature = "grpc")]
+#[cfg(feature = "grpc-client")]
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;

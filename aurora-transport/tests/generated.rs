@@ -28,6 +28,7 @@ fn generate(out: &Path) {
     let files = protox::compile(protos.map(|proto| root.join(proto)), [&root]).unwrap();
     tonic_prost_build::configure()
         .build_transport(true)
+        .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
         .btree_map(".")
         .bytes(".aurora.agent.v1.BlobChunk")
         .bytes(".aurora.hub.v1.BlobPiece")

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::effects::{self, Report};
+use super::figures::Driving;
 use super::history::Recorder;
 use super::{Inner, journal};
 use crate::error::ErrorChain;
@@ -118,6 +119,7 @@ impl Driver {
                 return DriveEnd::Left;
             }
         };
+        let driving = inner.tally.drives(&tenant, id);
         let (reports, news) = mpsc::channel(REPORTS);
         let mut driver = Self {
             written: inner.store.written(),
@@ -135,7 +137,7 @@ impl Driver {
             away: BTreeMap::new(),
             inner,
         };
-        let result = driver.go(news, &stop).await;
+        let result = driver.go(news, &driving, &stop).await;
         // Effects are told to stop and waited for, so that nothing of this lease acts after it is given up.
         if let Err(stuck) = driver.tasks.drain(driver.inner.options.grace).await {
             tracing::warn!(error = %ErrorChain(&stuck), "effects did not end");
@@ -172,7 +174,12 @@ impl Driver {
         DriveEnd::Parked
     }
 
-    async fn go(&mut self, mut news: mpsc::Receiver<Report>, stop: &CancellationToken) -> Result<(), Stop> {
+    async fn go(
+        &mut self,
+        mut news: mpsc::Receiver<Report>,
+        driving: &Driving,
+        stop: &CancellationToken,
+    ) -> Result<(), Stop> {
         let mut look = Instant::now();
         loop {
             if Instant::now() >= look {
@@ -182,6 +189,7 @@ impl Driver {
             }
             self.settle().await?;
             self.write_history().await;
+            driving.stands(self.pipeline.state());
             if self.pipeline.is_final() || self.pipeline.parked.is_some() {
                 return Ok(());
             }

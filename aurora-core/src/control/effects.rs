@@ -83,16 +83,7 @@ impl Job {
     /// The span of everything that this effect does.
     pub(super) fn span(&self) -> tracing::Span {
         let deployment = format!("{}/{}", self.pipeline, self.effect.target);
-        let name = match &self.effect.kind {
-            EffectKind::AwaitAgent => "await agent",
-            EffectKind::Begin => "begin",
-            EffectKind::Command { order, .. } => match order {
-                Asked::Act(_) => "act",
-                Asked::Apply { .. } => "apply",
-                Asked::Finish { .. } => "finish",
-            },
-            EffectKind::Observe { .. } => "observe",
-        };
+        let name = self.name();
         let command = match &self.effect.kind {
             EffectKind::Command { id, .. } => Some(tracing::field::display(*id)),
             _ => None,
@@ -107,7 +98,22 @@ impl Job {
         )
     }
 
+    /// What kind of effect it is, one of [`EFFECTS`](super::EFFECTS).
+    const fn name(&self) -> &'static str {
+        match &self.effect.kind {
+            EffectKind::AwaitAgent => "awaitAgent",
+            EffectKind::Begin => "begin",
+            EffectKind::Command { order, .. } => match order {
+                Asked::Act(_) => "act",
+                Asked::Apply { .. } => "apply",
+                Asked::Finish { .. } => "finish",
+            },
+            EffectKind::Observe { .. } => "observe",
+        }
+    }
+
     pub(super) async fn run(self) {
+        let _counted = self.inner.tally.effect(self.name());
         let heard = match &self.effect.kind {
             EffectKind::AwaitAgent => self.await_agent().await,
             EffectKind::Begin => self.begin().await,
@@ -295,6 +301,7 @@ impl Job {
             Ok(order) => order,
             Err(tried) => return tried,
         };
+        let verb = order.command.verb.name();
         let mut updates = match self.inner.router.route(&self.agent(), order).await {
             Ok(updates) => updates,
             Err(error) => return self.unroutable(&error),
@@ -303,6 +310,7 @@ impl Job {
             match update {
                 Update::Accepted | Update::Stage { .. } | Update::Progress(_) => self.accepted(asked).await,
                 Update::Finished(outcome) => {
+                    self.inner.tally.command(verb, &outcome);
                     return match outcome {
                         Outcome::Ok(reply) => Tried::Answered(reply),
                         Outcome::Failed(failure) => Tried::Failed(failure),

@@ -132,7 +132,23 @@ impl ControlPlane {
         grant: &Grant<ReadPipelines>,
         after: Cursor,
     ) -> Result<FeedItems, ControlError> {
-        self.feed(grant, after, None).await
+        self.feed(grant, after, None, false).await
+    }
+
+    /// What the feed of the tenant, or of one pipeline, has after a cursor, up to now; then it ends.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future or the stream leaves nothing behind.
+    pub async fn events_so_far(
+        &self,
+        grant: &Grant<ReadPipelines>,
+        only: Option<PipelineId>,
+        after: Cursor,
+    ) -> Result<FeedItems, ControlError> {
+        self.feed(grant, after, only, true).await
     }
 
     /// The feed of one pipeline after a cursor, and then as it grows; it ends once the pipeline is over.
@@ -157,7 +173,7 @@ impl ControlPlane {
         if known.is_empty() {
             return Err(super::acts::not_found(id));
         }
-        self.feed(grant, after, Some(id)).await
+        self.feed(grant, after, Some(id), false).await
     }
 
     async fn feed(
@@ -165,10 +181,12 @@ impl ControlPlane {
         grant: &Grant<ReadPipelines>,
         after: Cursor,
         only: Option<PipelineId>,
+        so_far: bool,
     ) -> Result<FeedItems, ControlError> {
         let scope = Scope::from(grant.tenant());
         let written = self.inner.store.written();
-        if after.feed() > self.inner.store.feed_head(&scope).await? {
+        let head = self.inner.store.feed_head(&scope).await?;
+        if after.feed() > head {
             return Err(ControlError::Invalid {
                 problem: "this cursor is ahead of everything stored; read the document again and go on from its cursor"
                     .to_owned(),
@@ -183,6 +201,7 @@ impl ControlPlane {
             buffer: VecDeque::new(),
             folded: Folded::default(),
             written,
+            until: so_far.then_some(head),
             over: false,
         };
         Ok(Box::pin(futures::stream::unfold(reader, Reader::next)))
@@ -211,6 +230,8 @@ struct Reader {
     /// For what is longer ago than what all readers share.
     folded: Folded,
     written: watch::Receiver<u64>,
+    /// Where it ends.
+    until: Option<u64>,
     over: bool,
 }
 
@@ -220,7 +241,7 @@ impl Reader {
             if let Some(item) = self.buffer.pop_front() {
                 return Some((Ok(item), self));
             }
-            if self.over {
+            if self.over || self.until.is_some_and(|until| self.after >= until) {
                 return None;
             }
             self.written.borrow_and_update();

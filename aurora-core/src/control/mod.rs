@@ -10,6 +10,7 @@ mod diff;
 mod driver;
 mod effects;
 mod feed;
+mod figures;
 mod fleet;
 mod folded;
 mod history;
@@ -48,6 +49,7 @@ pub use diff::{
     ReplicasChange,
 };
 pub use feed::{Cursor, FeedItem, FeedItems, InvalidCursor};
+pub use figures::{EFFECTS, EngineFigures};
 pub use fleet::{AccountView, AgentView};
 pub use history::{History, HistoryPoint};
 pub use list::{Facet, ListPage, Order, PipelineQuery, RowFilter};
@@ -126,6 +128,7 @@ struct Inner {
     /// Mutating commands under way, over all pipelines.
     commands: Arc<Semaphore>,
     summaries: summaries::Summaries,
+    tally: figures::Tally,
 }
 
 #[derive(Clone, Debug)]
@@ -163,6 +166,7 @@ impl ControlPlane {
                 commands: Arc::new(Semaphore::new(options.commands)),
                 options,
                 summaries: summaries::Summaries::default(),
+                tally: figures::Tally::default(),
             }),
         }
     }
@@ -219,6 +223,7 @@ impl ControlPlane {
                 options: shared.options.clone(),
                 commands: Arc::clone(&shared.commands),
                 summaries: summaries::Summaries::default(),
+                tally: figures::Tally::default(),
             },
         };
         change(&mut inner);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::journal::{self, Lock};
 use super::{ControlPlane, Door, actor, fleet};
 use crate::authz::{Deploy, Grant};
-use crate::deploy_file::{DeployFile, Problem};
+use crate::deploy_file::{DeployFile, Document, Problem};
 use crate::digest::Digest;
 use crate::error::ErrorKind;
 use crate::id::PipelineId;
@@ -43,6 +43,8 @@ pub struct Submission {
     pub config: Option<Bytes>,
     /// A key that makes a repeat of the same submit have no second effect.
     pub idempotency: Option<String>,
+    /// The file as it was written: gives problems their lines.
+    pub document: Option<Document>,
 }
 
 impl Submission {
@@ -57,6 +59,7 @@ impl Submission {
             source_control: None,
             config: None,
             idempotency: None,
+            document: None,
         }
     }
 }
@@ -213,7 +216,7 @@ impl ControlPlane {
     ) -> Result<BTreeMap<String, Plan>, SubmitError> {
         let file = &submission.file;
         let mut plans = BTreeMap::new();
-        let mut problems = Vec::new();
+        let mut problems = file.not_yet();
         for (name, target) in &file.targets {
             let request = RenderRequest {
                 services: target.services.clone(),
@@ -241,6 +244,12 @@ impl ControlPlane {
         problems.retain(|problem: &Problem| said.insert(problem.to_string()));
         if problems.is_empty() {
             return Ok(plans);
+        }
+        if let Some(document) = &submission.document {
+            problems = problems
+                .into_iter()
+                .map(|problem| document.locate(problem))
+                .collect();
         }
         problems.extend(submission.warnings.iter().cloned());
         Err(SubmitError::Invalid { problems })

@@ -1,12 +1,22 @@
 //! The deploy file: what a user writes, valid by construction.
 
+mod analysis;
+mod check;
+mod document;
+mod fields;
+mod json_schema;
+mod later;
 mod manifests;
 mod parse;
+mod schema;
 mod steps;
 mod suggest;
 mod targets;
+mod traffic;
 mod tree;
+mod variables;
 mod walk;
+mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,10 +26,18 @@ use serde::{Deserialize, Serialize};
 use crate::account::AccountName;
 use crate::strategy::{Pause, ServicePair, Span, Strategy};
 
+pub use analysis::{Analysis, AnalysisStep, Lookback, Query, Roll};
+pub use document::{Document, Overrides};
+pub use fields::{FieldInfo, fields};
+pub use json_schema::json_schema;
+pub use later::{ExposeServices, Later, LaterStep, Owner};
 pub use manifests::{MAX_MANIFEST_BYTES, manifests, read_manifests};
-pub use parse::{MAX_DEPLOY_FILE_BYTES, MAX_SUBMIT_BYTES, Parsed, parse, parse_submit};
+pub use parse::{MAX_DEPLOY_FILE_BYTES, MAX_SUBMIT_BYTES, Parsed, parse, parse_linked, parse_submit};
+pub use schema::Fate;
+pub use traffic::{Istio, Smi, Traffic};
+pub use webhooks::{Network, RunWebhook, Webhook};
 
-/// A deploy file that passed every check; parts that cannot run yet were refused by name.
+/// A deploy file that passed every check; [`not_yet`](DeployFile::not_yet) says which of its parts cannot run yet.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeployFile {
@@ -45,6 +63,21 @@ pub struct DeployFile {
     /// Only these targets are deployed; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<BTreeSet<String>>,
+    /// HTTP calls that steps make, in the order of the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<Webhook>,
+    /// Queries that steps ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
+    /// Who routes the traffic of which targets, in the order of the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<Traffic>,
+    /// Steps that this version cannot run; strategies and constraints hold only the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<LaterStep>,
+    /// Whether the Deployment is to be made again after the run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_deployment: bool,
 }
 
 /// What becomes of a submit while another run of its application is under way.

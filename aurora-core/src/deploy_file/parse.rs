@@ -4,13 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::strategy::{Span, Strategy};
+use crate::strategy::{ServicePair, Span};
 
-use super::steps::{span, strategy};
-use super::targets::{known, targets};
+use super::analysis::analysis;
+use super::document::{Document, Overrides};
+use super::later::{Later, LaterStep};
+use super::schema::{ANALYSIS, MANIFEST, QUERY, ROOT, Shape, WEBHOOK};
+use super::steps::{ReadStrategy, Steps, span};
+use super::targets::targets;
+use super::traffic::{Traffic, traffic};
 use super::tree::{Kind, Node};
-use super::walk::{At, Entries, Walk};
-use super::{DeployFile, FileText, Files, InProgress, ManifestFrom, ManifestSource, Problem};
+use super::variables::{self, Stand};
+use super::walk::{At, Walk};
+use super::webhooks::{context, webhooks};
+use super::{DeployFile, FileText, Files, InProgress, ManifestFrom, ManifestSource, Problem, TargetSpec};
 
 /// The largest deploy file that is read, in bytes.
 pub const MAX_DEPLOY_FILE_BYTES: usize = 1024 * 1024;
@@ -32,6 +39,8 @@ pub struct Parsed {
     pub source_control: Option<Value>,
     /// Warnings, in the order of the file.
     pub warnings: Vec<Problem>,
+    /// The file as it was written.
+    pub document: Document,
 }
 
 /// Reads a deploy file from YAML or JSON; `name` stands in the problems.
@@ -49,7 +58,18 @@ pub fn parse(text: &str, name: &str) -> Result<Parsed, Vec<Problem>> {
     if text.len() > MAX_DEPLOY_FILE_BYTES {
         return Err(too_large(text.len(), MAX_DEPLOY_FILE_BYTES, name));
     }
-    parse_within(text, name)
+    parse_within(text, name, &Overrides::default())
+}
+
+/// Reads a deploy file that lies elsewhere, with what the submit says beside it.
+///
+/// # Errors
+/// As for [`parse`].
+pub fn parse_linked(text: &str, name: &str, overrides: &Overrides) -> Result<Parsed, Vec<Problem>> {
+    if text.len() > MAX_DEPLOY_FILE_BYTES {
+        return Err(too_large(text.len(), MAX_DEPLOY_FILE_BYTES, name));
+    }
+    parse_within(text, name, overrides)
 }
 
 /// Reads a submit: a deploy file that may carry its manifests in `files`.
@@ -60,7 +80,7 @@ pub fn parse_submit(text: &str, name: &str) -> Result<Parsed, Vec<Problem>> {
     if text.len() > MAX_SUBMIT_BYTES {
         return Err(too_large(text.len(), MAX_SUBMIT_BYTES, name));
     }
-    parse_within(text, name)
+    parse_within(text, name, &Overrides::default())
 }
 
 fn too_large(bytes: usize, limit: usize, name: &str) -> Vec<Problem> {
@@ -72,29 +92,26 @@ fn too_large(bytes: usize, limit: usize, name: &str) -> Vec<Problem> {
     ]
 }
 
-fn parse_within(text: &str, name: &str) -> Result<Parsed, Vec<Problem>> {
-    let documents = Node::documents(text, 16).map_err(|problem| {
+fn parse_within(text: &str, name: &str, overrides: &Overrides) -> Result<Parsed, Vec<Problem>> {
+    let mut documents = Node::documents(text, 16).map_err(|problem| {
         let (line, column) = (problem.line, problem.column);
         vec![problem.at(name, line, column)]
     })?;
-    let root = match documents.as_slice() {
-        [root] => root,
-        [] => {
-            return Err(vec![
-                Problem::error("empty", "", "the deploy file is empty").at(name, 1, 1),
-            ]);
-        }
-        [_, second, ..] => {
-            let message = "a deploy file is one document; another one begins here";
-            return Err(vec![Problem::error("documents", "", message).at(
-                name,
-                second.place.line,
-                second.place.column,
-            )]);
-        }
+    if let Some(second) = documents.get(1) {
+        let message = "a deploy file is one document; another one begins here";
+        let (line, column) = (second.place.line, second.place.column);
+        return Err(vec![
+            Problem::error("documents", "", message).at(name, line, column),
+        ]);
+    }
+    let Some(mut root) = documents.pop() else {
+        return Err(vec![
+            Problem::error("empty", "", "the deploy file is empty").at(name, 1, 1),
+        ]);
     };
+    overrides.apply(&mut root);
     let mut walk = Walk::new(name);
-    let parsed = document(&mut walk, &At::root(root));
+    let parsed = document(&mut walk, &At::root(&root));
     let problems = walk.into_problems();
     match parsed {
         Some((deploy, files, source_control)) if !problems.iter().any(Problem::is_error) => Ok(Parsed {
@@ -102,340 +119,302 @@ fn parse_within(text: &str, name: &str) -> Result<Parsed, Vec<Problem>> {
             files,
             source_control,
             warnings: problems,
+            document: Document::new(name, root),
         }),
         _ => Err(problems),
     }
 }
 
+/// First the form of everything, by the table; then what it means.
 fn document(walk: &mut Walk<'_>, root: &At<'_>) -> Option<(DeployFile, Files, Option<Value>)> {
-    let mut entries = walk.map(root)?;
-    if let Some(version) = entries.take("version")
-        && let Some(text) = walk.text(&version)
+    static FILE: Shape = Shape::Object(&ROOT);
+    walk.check(root, &FILE);
+    let get = |key: &str| root.get(&ROOT, key);
+    if let Some(version) = get("version")
+        && let Some(text) = version.node.text()
         && text != "v1"
     {
-        let message = format!(
-            "`{}` is not a known version of deploy files",
-            text.chars().take(40).collect::<String>()
-        );
+        let shown: String = text.chars().take(40).collect();
+        let message = format!("`{shown}` is not a known version of deploy files");
         walk.warn(&version, "unknownVersion", message, "it is read as v1");
     }
-    if let Some(kind) = entries.take("kind")
-        && let Some(text) = walk.text(&kind)
-    {
-        match text.as_str() {
-            "kubernetes" => {}
-            "lambda" => walk.error(
-                &kind,
-                "unsupported",
-                "Aurora does not deploy Lambda functions",
-                "",
-            ),
-            _ => walk.error(
-                &kind,
-                "unknownValue",
-                format!("`{text}` is not a kind of deploy file"),
-                "write `kubernetes`",
-            ),
+    let webhooks = get("webhooks").map(|at| webhooks(walk, &at)).unwrap_or_default();
+    let analysis = get("analysis").map(|at| analysis(walk, &at));
+    let mut steps = Steps {
+        walk,
+        webhooks: &webhooks,
+        analysis: analysis.as_ref(),
+        later: Vec::new(),
+    };
+    let strategies_at = get("strategies").map(|at| at.entries()).unwrap_or_default();
+    let mut strategies: BTreeMap<String, ReadStrategy> = BTreeMap::new();
+    for (name, at) in &strategies_at {
+        if let Some(read) = steps.strategy(at, name) {
+            strategies.insert((*name).to_owned(), read);
         }
     }
-    let application = entries.take("application").and_then(|at| {
-        let name = walk.name(&at)?;
-        check_application(walk, &at, &name);
-        Some(name)
+    let names = strategies_at.iter().map(|(name, _)| *name).collect();
+    let mut targets = get("targets")
+        .map(|at| targets(&mut steps, &at, &names))
+        .unwrap_or_default();
+    let later = steps.later;
+    // What a target's own entry has wrong is told there, not again wherever it is named.
+    let targets_at = get("targets").map(|at| at.entries()).unwrap_or_default();
+    let names: BTreeSet<&str> = targets_at.iter().map(|(name, _)| *name).collect();
+    let traffic = get("trafficManagement")
+        .map(|at| traffic(walk, &at, names.iter().copied()))
+        .unwrap_or_default();
+    give_services(walk, &mut targets, &strategies, &traffic, &targets_at);
+    let manifests = get("manifests").map(|at| at.items()).unwrap_or_default();
+    let manifests = manifests
+        .iter()
+        .filter_map(|item| manifest(walk, item, &names))
+        .collect();
+    let only = get("targetFilters").map(|at| {
+        let read = at.items().into_iter().filter_map(|item| {
+            let (_, name) = item
+                .entries()
+                .into_iter()
+                .find(|(key, _)| *key == "includeTarget")?;
+            let text = name.node.text()?;
+            walk.known(&name, "target", text, names.iter().copied());
+            Some(text.to_owned())
+        });
+        read.collect()
     });
-    let description = entries
-        .take("description")
-        .and_then(|at| walk.text(&at))
-        .unwrap_or_default();
-    let context = context(walk, &mut entries);
-    let strategies_at = entries.take("strategies");
-    let strategies = strategies_at
-        .as_ref()
-        .map(|at| strategies(walk, at))
-        .unwrap_or_default();
-    let targets_at = entries.take("targets");
-    let targets = targets_at
-        .as_ref()
-        .map(|at| targets(walk, at, &strategies))
-        .unwrap_or_default();
-    let names: BTreeSet<&str> = targets.keys().map(String::as_str).collect();
-    let manifests_at = entries.take("manifests");
-    let manifests = manifests_at
-        .as_ref()
-        .map(|at| manifests(walk, at, &names))
-        .unwrap_or_default();
-    let timeout = entries
-        .take("deploymentConfig")
-        .and_then(|at| deployment_config(walk, &at));
-    let files = entries
-        .take("files")
-        .map(|at| files(walk, &at))
-        .unwrap_or_default();
-    let source_control = entries.take("sourceControl").map(|at| at.node.to_json());
-    let later = [
-        "analysis",
-        "webhooks",
-        "trafficManagement",
-        "targetFilters",
-        "artifacts",
-        "providerOptions",
-    ];
-    for key in later {
-        if let Some(at) = entries.take(key)
-            // Clients of the older product send some of these as null where they are not used.
-            && !matches!(at.node.kind, Kind::Null)
-        {
-            walk.not_yet(&at, &format!("`{key}`"));
-        }
-    }
-    if application.is_none() {
-        entries.missing(
-            walk,
-            "application",
-            "the name under which runs of this application are kept apart",
-        );
-    }
-    if targets_at.is_none() {
-        entries.missing(
-            walk,
-            "targets",
-            "for example `targets: {staging: {account: my-agent, namespace: web, strategy: canary}}`",
-        );
-    }
-    if manifests_at.is_none() {
-        entries.missing(
-            walk,
-            "manifests",
-            "for example `manifests: [{path: manifests/web.yaml}]`",
-        );
-    }
-    entries.finish(walk);
+    let context = context(root, &ROOT);
+    check_templates(walk, root, &context, &later);
+    let run = deployment_config(walk, root);
     let deploy = DeployFile {
-        application: application?,
-        description,
+        application: root.text_of(&ROOT, "application")?,
+        description: root.text_of(&ROOT, "description").unwrap_or_default(),
         context,
         targets,
         strategies: strategies
             .into_iter()
-            .filter_map(|(name, read)| Some((name, read?)))
+            .map(|(name, read)| (name, read.strategy))
             .collect(),
         manifests,
-        timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
-        in_progress: InProgress::Reject,
-        only: None,
+        timeout: run.timeout.unwrap_or(DEFAULT_TIMEOUT),
+        in_progress: run.in_progress,
+        only,
+        webhooks,
+        analysis,
+        traffic,
+        later,
+        keep_deployment: run.keep_deployment,
     };
-    Some((deploy, files, source_control))
+    let files = get("files").map(|at| files(&at)).unwrap_or_default();
+    Some((deploy, files, get("sourceControl").map(|at| at.node.to_json())))
 }
 
-/// The application's name ends up in object names and labels.
-fn check_application(walk: &mut Walk<'_>, at: &At<'_>, name: &str) {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b' ');
-    let edges = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
-    let good = name.len() <= 63
-        && name.bytes().all(fits)
-        && edges(name.bytes().next())
-        && edges(name.bytes().last());
-    if !good {
-        let message =
-            "an application's name has 1 to 63 letters, digits, dashes, dots, underscores and spaces";
-        walk.error(
-            at,
-            "badName",
-            message,
-            "it begins and ends with a letter or digit",
-        );
-    }
-}
-
-fn context(walk: &mut Walk<'_>, entries: &mut Entries<'_>) -> BTreeMap<String, String> {
-    let at = entries.take("context").or_else(|| {
-        let alias = entries.take("contextOverrides")?;
-        walk.warn(
-            &alias,
-            "alias",
-            "`contextOverrides` is an old spelling",
-            "write `context`",
-        );
-        Some(alias)
-    });
-    let Some(at) = at else { return BTreeMap::new() };
-    let maps = match &at.node.kind {
-        Kind::List(_) => {
-            walk.warn(
-                &at,
-                "alias",
-                "`context` as a list is an old form",
-                "write it as a map",
-            );
-            walk.list(&at).unwrap_or_default()
-        }
-        _ => vec![at],
-    };
-    let mut context = BTreeMap::new();
-    for map in maps {
-        let Some(mut entries) = walk.map(&map) else {
-            continue;
-        };
-        for (key, value) in entries.take_all() {
-            if let Some(text) = walk.text(&value) {
-                context.insert(key.text.clone(), text);
+/// Gives each target the Services that the file names for it, in either place.
+fn give_services(
+    walk: &mut Walk<'_>,
+    targets: &mut BTreeMap<String, TargetSpec>,
+    strategies: &BTreeMap<String, ReadStrategy>,
+    traffic: &[Traffic],
+    targets_at: &[(&str, At<'_>)],
+) {
+    for (name, target) in targets {
+        let strategy = target.strategy.as_ref().and_then(|name| strategies.get(name));
+        let of_traffic = traffic.iter().filter(|entry| entry.is_for(name));
+        let all = of_traffic
+            .flat_map(|entry| &entry.kubernetes)
+            .chain(strategy.and_then(|read| read.services.as_ref()));
+        let mut services: Vec<ServicePair> = Vec::new();
+        for pair in all {
+            match services.iter().find(|other| other.active == pair.active) {
+                None => services.push(pair.clone()),
+                Some(same) if same == pair => {}
+                Some(_) => {
+                    let place = targets_at.iter().find(|(found, _)| found == name);
+                    if let Some((_, at)) = place {
+                        let message = format!(
+                            "the file names the Service `{}` twice for target `{name}`, with different previews",
+                            pair.active
+                        );
+                        walk.error(at, "sameService", message, "name each active Service once");
+                    }
+                }
             }
         }
+        target.services = services;
     }
-    context
-}
-
-fn strategies(walk: &mut Walk<'_>, at: &At<'_>) -> BTreeMap<String, Option<Strategy>> {
-    let Some(mut entries) = walk.map(at) else {
-        return BTreeMap::new();
-    };
-    entries
-        .take_all()
-        .into_iter()
-        .map(|(key, value)| (key.text.clone(), strategy(walk, &value)))
-        .collect()
-}
-
-fn manifests(walk: &mut Walk<'_>, at: &At<'_>, names: &BTreeSet<&str>) -> Vec<ManifestSource> {
-    let items = walk.list(at).unwrap_or_default();
-    items
-        .iter()
-        .filter_map(|item| manifest(walk, item, names))
-        .collect()
 }
 
 fn manifest(walk: &mut Walk<'_>, at: &At<'_>, names: &BTreeSet<&str>) -> Option<ManifestSource> {
-    let mut entries = walk.map(at)?;
-    let (path, inline, for_targets) = (
-        entries.take("path"),
-        entries.take("inline"),
-        entries.take("targets"),
-    );
-    entries.finish(walk);
-    let targets = for_targets.map(|at| {
-        let mut read = Vec::new();
-        for item in walk.list(&at).unwrap_or_default() {
-            let Some(text) = walk.name(&item) else { continue };
-            if known(walk, &item, "target", &text, names.iter().copied()) {
-                read.push(text);
-            }
+    let targets = at.get(&MANIFEST, "targets").map(|_| {
+        let read = at.texts_of(&MANIFEST, "targets");
+        for (name, item) in &read {
+            walk.known(item, "target", name, names.iter().copied());
         }
-        read
+        read.into_iter().map(|(name, _)| name).collect()
     });
-    let from = match (path, inline) {
-        (Some(path), None) => {
-            let text = walk.name(&path)?;
-            if text.starts_with("http://") || text.starts_with("https://") {
-                walk.not_yet(&path, "a manifest by URL");
-                return None;
-            }
-            ManifestFrom::Path(text)
-        }
-        (None, Some(inline)) => {
-            // Inline manifests may also be written as YAML itself instead of as a text.
-            let text = match &inline.node.kind {
-                Kind::Map(_) => inline.node.to_json().to_string(),
-                _ => walk.name(&inline)?,
-            };
-            return Some(ManifestSource {
-                from: ManifestFrom::Inline(text),
-                targets,
-                line: inline.node.place.line,
-            });
-        }
-        _ => {
-            walk.error(
-                at,
-                "exclusive",
-                "a manifest has exactly one of `path` and `inline`",
-                "",
-            );
-            return None;
-        }
-    };
+    if let Some(inline) = at.get(&MANIFEST, "inline") {
+        // Inline manifests may also be written as YAML itself instead of as a text.
+        let text = match &inline.node.kind {
+            Kind::Map(_) => inline.node.to_json().to_string(),
+            _ => inline.node.text()?.to_owned(),
+        };
+        return Some(ManifestSource {
+            from: ManifestFrom::Inline(text),
+            targets,
+            line: inline.node.place.line,
+        });
+    }
+    let path = at.get(&MANIFEST, "path")?;
     Some(ManifestSource {
-        from,
+        from: ManifestFrom::Path(path.node.text()?.to_owned()),
         targets,
         line: at.node.place.line,
     })
 }
 
-fn deployment_config(walk: &mut Walk<'_>, at: &At<'_>) -> Option<Span> {
-    let mut entries = walk.map(at)?;
-    let timeout = entries.take("timeout").and_then(|at| {
-        let timeout = span(walk, &at)?;
-        if timeout < SHORTEST_TIMEOUT {
-            walk.error(
-                &at,
-                "tooShort",
-                format!("the timeout of {timeout} is too short"),
-                "at least one minute",
+/// Checks the variables of every webhook and query against the contexts that reach them.
+fn check_templates(
+    walk: &mut Walk<'_>,
+    root: &At<'_>,
+    context: &BTreeMap<String, String>,
+    later: &[LaterStep],
+) {
+    let exposed = DeployFile::exposed(later);
+    let reaching = |name: Option<String>, of_step: fn(&Later, &str) -> Option<BTreeSet<String>>| {
+        let mut keys: BTreeSet<String> = context.keys().cloned().collect();
+        if let Some(name) = name {
+            keys.extend(
+                later
+                    .iter()
+                    .filter_map(|step| of_step(&step.step, &name))
+                    .flatten(),
             );
         }
-        Some(timeout)
-    });
-    if let Some(keep) = entries.take("keepDeploymentObject")
-        && walk.boolean(&keep) == Some(true)
+        keys
+    };
+    for item in root
+        .get(&ROOT, "webhooks")
+        .map(|at| at.items())
+        .unwrap_or_default()
     {
-        walk.not_yet(&keep, "`keepDeploymentObject: true`");
-    }
-    if let Some(in_progress) = entries.take("ifDeploymentInProgress")
-        && let Some(mut parts) = walk.map(&in_progress)
-    {
-        if let Some(strategy) = parts.take("strategy")
-            && let Some(text) = walk.text(&strategy)
+        let keys = reaching(item.text_of(&WEBHOOK, "name"), |step, name| match step {
+            Later::RunWebhook(step) if step.name == name => Some(step.context.keys().cloned().collect()),
+            _ => None,
+        });
+        let known = variables::Known {
+            stand: Stand::Webhook,
+            context: &keys,
+            exposed: &exposed,
+        };
+        let mut templates: Vec<At<'_>> = item.get(&WEBHOOK, "uriTemplate").into_iter().collect();
+        for header in item
+            .get(&WEBHOOK, "headers")
+            .map(|at| at.items())
+            .unwrap_or_default()
         {
-            match text.as_str() {
-                "reject" => {}
-                "enqueueOne" => walk.not_yet(&strategy, "`ifDeploymentInProgress.strategy: enqueueOne`"),
-                _ => walk.error(
-                    &strategy,
-                    "unknownValue",
-                    format!("`{text}` is not a strategy for this"),
-                    "write `reject`",
-                ),
-            }
+            templates.extend(
+                header
+                    .entries()
+                    .into_iter()
+                    .filter(|(key, _)| *key == "value")
+                    .map(|(_, at)| at),
+            );
         }
-        parts.finish(walk);
+        let body = item
+            .get(&WEBHOOK, "bodyTemplate")
+            .map(|at| at.entries())
+            .unwrap_or_default();
+        templates.extend(body.into_iter().map(|(_, at)| at));
+        for template in templates {
+            variables::check(walk, &template, &known);
+        }
     }
-    entries.finish(walk);
-    timeout
+    let queries = root
+        .get(&ROOT, "analysis")
+        .and_then(|at| at.get(&ANALYSIS, "queries"));
+    for item in queries.map(|at| at.items()).unwrap_or_default() {
+        let keys = reaching(item.text_of(&QUERY, "name"), |step, name| match step {
+            Later::Analysis(step) if step.queries.iter().any(|query| query == name) => {
+                Some(step.context.keys().cloned().collect())
+            }
+            _ => None,
+        });
+        let known = variables::Known {
+            stand: Stand::Query,
+            context: &keys,
+            exposed: &exposed,
+        };
+        if let Some(template) = item.get(&QUERY, "queryTemplate") {
+            variables::check(walk, &template, &known);
+        }
+    }
 }
 
-fn files(walk: &mut Walk<'_>, at: &At<'_>) -> Files {
-    let Some(mut entries) = walk.map(at) else {
-        return Files::default();
-    };
+#[derive(Default)]
+struct Run {
+    timeout: Option<Span>,
+    in_progress: InProgress,
+    keep_deployment: bool,
+}
+
+fn deployment_config(walk: &mut Walk<'_>, root: &At<'_>) -> Run {
+    let mut run = Run::default();
+    for (key, at) in root
+        .get(&ROOT, "deploymentConfig")
+        .map(|at| at.entries())
+        .unwrap_or_default()
+    {
+        match key {
+            "timeout" => {
+                run.timeout = span(walk, &at);
+                if let Some(timeout) = run.timeout.filter(|timeout| *timeout < SHORTEST_TIMEOUT) {
+                    let message = format!("the timeout of {timeout} is too short");
+                    walk.error(&at, "tooShort", message, "at least one minute");
+                }
+            }
+            "keepDeploymentObject" => run.keep_deployment = at.node.boolean().unwrap_or(false),
+            "ifDeploymentInProgress" => {
+                let strategy = at.entries().into_iter().find(|(key, _)| *key == "strategy");
+                if strategy.is_some_and(|(_, at)| at.node.text() == Some("enqueueOne")) {
+                    run.in_progress = InProgress::EnqueueOne;
+                }
+            }
+            _ => {}
+        }
+    }
+    run
+}
+
+fn files(at: &At<'_>) -> Files {
     let mut files = Files::default();
-    for (key, value) in entries.take_all() {
-        // So do clients of the older product list an inline manifest.
+    for (path, value) in at.entries() {
+        // Clients of the older product list an inline manifest as null.
         if matches!(value.node.kind, Kind::Null) {
             continue;
         }
-        let items = walk.list(&value).unwrap_or_default();
+        let items = value.items();
         let single = items.len() == 1;
         let texts = items.iter().enumerate().filter_map(|(index, item)| {
-            if let Kind::Map(_) = item.node.kind {
-                let mut parts = walk.map(item)?;
-                let (name, text) = (parts.take("name"), parts.take("text"));
-                parts.finish(walk);
+            if let Kind::Text(text) = &item.node.kind {
+                let name = if single {
+                    path.to_owned()
+                } else {
+                    format!("{path}[{index}]")
+                };
                 return Some(FileText {
-                    name: walk.name(&name?)?,
-                    text: walk.text(&text?)?,
+                    name,
+                    text: text.clone(),
                 });
             }
-            let name = if single {
-                key.text.clone()
-            } else {
-                format!("{}[{index}]", key.text)
+            let below = |key: &str| {
+                let found = item.entries().into_iter().find(|(found, _)| *found == key);
+                found?.1.node.text().map(str::to_owned)
             };
             Some(FileText {
-                name,
-                text: walk.text(item)?,
+                name: below("name")?,
+                text: below("text")?,
             })
         });
-        let texts = texts.collect();
-        files.0.insert(key.text.clone(), texts);
+        files.0.insert(path.to_owned(), texts.collect());
     }
     files
 }

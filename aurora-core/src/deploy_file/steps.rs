@@ -1,291 +1,288 @@
-//! Strategies, steps and pauses of the deploy file.
+//! Strategies, steps and pauses of the deploy file, once their form was checked.
 
-use crate::strategy::{Approval, Canary, Pause, Span, Step, Strategy};
+use crate::strategy::{
+    Approval, BlueGreen, Canary, Pause, Portion, Rolling, ServicePair, Span, Step, Strategy,
+};
 
-use super::suggest::nearest;
+use super::analysis::{Analysis, AnalysisStep, Lookback, Roll};
+use super::later::{ExposeServices, Later, LaterStep, Owner};
+use super::schema::{
+    ANALYSIS_STEP, CANARY_STEP, CONSTRAINT_STEP, EXPOSE_STEP, LONGEST, Object, PAUSE, SPAN, STRATEGY,
+    SWITCH_STEP, WEBHOOK_STEP,
+};
+use super::traffic::pair;
 use super::tree::Kind;
 use super::walk::{At, Walk};
+use super::webhooks::{RunWebhook, Webhook, context};
 
-const UNITS: [(&str, u64); 3] = [("seconds", 1), ("minutes", 60), ("hours", 3600)];
+const SHORTEST_TTL: u64 = 60;
+const LONGEST_TTL: u64 = 24 * 3600;
+const DEFAULT_TTL: Span = Span::from_secs(5 * 60);
 
-/// A strategy: exactly one of `canary`, `blueGreen` and `rolling`.
-pub(crate) fn strategy(walk: &mut Walk<'_>, at: &At<'_>) -> Option<Strategy> {
-    let mut entries = walk.map(at)?;
-    let (canary, blue_green, rolling) = (
-        entries.take("canary"),
-        entries.take("blueGreen"),
-        entries.take("rolling"),
-    );
-    entries.finish(walk);
-    for (part, what) in [
-        (&blue_green, "a blueGreen strategy"),
-        (&rolling, "a rolling strategy"),
-    ] {
-        if let Some(part) = part {
-            walk.not_yet(part, what);
-        }
-    }
-    match (canary, blue_green.or(rolling)) {
-        (Some(canary), None) => canary_steps(walk, &canary).map(|steps| Strategy::Canary(Canary { steps })),
-        (Some(_), Some(other)) => {
-            walk.error(
-                &other,
-                "exclusive",
-                "a strategy has exactly one of `canary`, `blueGreen` and `rolling`",
-                "",
-            );
-            None
-        }
-        (None, Some(_)) => None,
-        (None, None) => {
-            walk.error(
-                at,
-                "missing",
-                "the strategy is empty",
-                "give it `canary: {steps: […]}`",
-            );
-            None
-        }
-    }
+/// Reads steps: what they name must be defined, what cannot run yet is set aside.
+#[derive(Debug)]
+pub(super) struct Steps<'a, 'w> {
+    pub(super) walk: &'a mut Walk<'w>,
+    pub(super) webhooks: &'a [Webhook],
+    pub(super) analysis: Option<&'a Analysis>,
+    pub(super) later: Vec<LaterStep>,
 }
 
-fn canary_steps(walk: &mut Walk<'_>, at: &At<'_>) -> Option<Vec<Step>> {
-    let mut entries = walk.map(at)?;
-    let steps = entries.take("steps");
-    if steps.is_none() {
-        entries.missing(
-            walk,
-            "steps",
-            "for example `steps: [{setWeight: {weight: 25}}, {pause: {untilApproved: true}}]`",
-        );
-    }
-    entries.finish(walk);
-    let steps = steps?;
-    let mut read = Vec::new();
-    let mut weight = 0;
-    for item in walk.list(&steps)? {
-        let Some(step) = canary_step(walk, &item) else {
-            continue;
-        };
-        if let Step::SetWeight(next) = step {
-            if next < weight {
-                let message = format!("the weight falls from {weight} to {next}");
-                walk.warn(&item, "fallingWeight", message, "weights usually rise");
+/// A strategy, and the Services that older files name in it.
+#[derive(Debug)]
+pub(super) struct ReadStrategy {
+    pub(super) strategy: Strategy,
+    pub(super) services: Option<ServicePair>,
+}
+
+enum One {
+    Pause(Pause),
+    SetWeight(u8),
+}
+
+impl Steps<'_, '_> {
+    /// A strategy; `None` where its form is broken.
+    pub(super) fn strategy(&mut self, at: &At<'_>, name: &str) -> Option<ReadStrategy> {
+        let owner = Owner::Strategy(name.to_owned());
+        if let Some(canary) = at.get(&STRATEGY, "canary") {
+            let steps = self.canary(&canary, &owner);
+            return Some(ReadStrategy {
+                strategy: Strategy::Canary(Canary { steps }),
+                services: None,
+            });
+        }
+        if let Some(at) = at.get(&STRATEGY, "blueGreen") {
+            let object = at_object(&STRATEGY, "blueGreen")?;
+            let mut pauses = |key: &str| {
+                let list = at.get(object, key).map(|at| at.items()).unwrap_or_default();
+                self.pauses(&list, &SWITCH_STEP, &owner)
+            };
+            let strategy = BlueGreen {
+                redirect_after: pauses("redirectTrafficAfter"),
+                shut_down_after: pauses("shutDownOldVersionAfter"),
+            };
+            let services = pair(self.walk, &at, object);
+            if services.is_some() {
+                let hint = "name them in `trafficManagement[].kubernetes[]`";
+                self.walk
+                    .warn(&at, "alias", "Services in the strategy are an older form", hint);
             }
-            weight = next;
+            return Some(ReadStrategy {
+                strategy: Strategy::BlueGreen(strategy),
+                services,
+            });
         }
-        read.push(step);
+        let rolling = at.get(&STRATEGY, "rolling")?;
+        Some(ReadStrategy {
+            strategy: Strategy::Rolling(self.rolling(&rolling)?),
+            services: None,
+        })
     }
-    Some(read)
-}
 
-fn canary_step(walk: &mut Walk<'_>, at: &At<'_>) -> Option<Step> {
-    let (name, value) = single_key(
-        walk,
-        at,
-        &["setWeight", "pause", "runWebhook", "analysis", "exposeServices"],
-    )?;
-    match name {
-        "setWeight" => set_weight(walk, &value).map(Step::SetWeight),
-        "pause" => pause(walk, &value).map(Step::Pause),
-        _ => {
-            walk.not_yet(&value, &format!("a `{name}` step"));
-            None
-        }
+    /// Pauses of `beforeDeployment` or `afterDeployment`.
+    pub(super) fn constraint(&mut self, list: &[At<'_>], target: &str) -> Vec<Pause> {
+        self.pauses(list, &CONSTRAINT_STEP, &Owner::Target(target.to_owned()))
     }
-}
 
-fn set_weight(walk: &mut Walk<'_>, at: &At<'_>) -> Option<u8> {
-    let weight = if matches!(at.node.kind, Kind::Number(_)) {
-        walk.warn(
-            at,
-            "alias",
-            "`setWeight: N` is a short form",
-            "write `setWeight: {weight: N}`",
-        );
-        walk.whole(at, 0..=100)?
-    } else {
-        let mut entries = walk.map(at)?;
-        let weight = entries.take("weight");
-        if weight.is_none() {
-            entries.missing(walk, "weight", "a whole number from 0 to 100");
+    fn canary(&mut self, at: &At<'_>, owner: &Owner) -> Vec<Step> {
+        let steps = at.entries().into_iter().find(|(key, _)| *key == "steps");
+        let mut read = Vec::new();
+        let mut weight = 0;
+        for item in steps.map(|(_, at)| at.items()).unwrap_or_default() {
+            match self.step(&item, &CANARY_STEP, owner) {
+                Some(One::SetWeight(next)) => {
+                    if next < weight {
+                        let message = format!("the weight falls from {weight} to {next}");
+                        self.walk
+                            .warn(&item, "fallingWeight", message, "weights usually rise");
+                    }
+                    weight = next;
+                    read.push(Step::SetWeight(next));
+                }
+                Some(One::Pause(pause)) => read.push(Step::Pause(pause)),
+                None => {}
+            }
         }
-        entries.finish(walk);
-        walk.whole(&weight?, 0..=100)?
-    };
-    u8::try_from(weight).ok()
-}
+        read
+    }
 
-/// Pauses of `beforeDeployment` or `afterDeployment`.
-pub(crate) fn constraint(walk: &mut Walk<'_>, at: &At<'_>) -> Vec<Pause> {
-    let items = walk.list(at).unwrap_or_default();
-    let read = |item: &At<'_>| {
-        let (name, value) = single_key(walk, item, &["pause", "runWebhook", "analysis"])?;
-        if name == "pause" {
-            return pause(walk, &value);
+    fn pauses(&mut self, list: &[At<'_>], object: &'static Object, owner: &Owner) -> Vec<Pause> {
+        let read = list
+            .iter()
+            .filter_map(|item| match self.step(item, object, owner)? {
+                One::Pause(pause) => Some(pause),
+                One::SetWeight(_) => None,
+            });
+        read.collect()
+    }
+
+    /// One step; one that cannot run yet is set aside.
+    fn step(&mut self, at: &At<'_>, object: &'static Object, owner: &Owner) -> Option<One> {
+        if let Some(weight) = at.get(object, "setWeight") {
+            let weight = match &weight.node.kind {
+                Kind::Map(_) => weight.entries().into_iter().find(|(key, _)| *key == "weight")?.1,
+                _ => weight,
+            };
+            return u8::try_from(weight.node.whole()?).ok().map(One::SetWeight);
         }
-        walk.not_yet(&value, &format!("a `{name}` constraint"));
+        if let Some(at) = at.get(object, "pause") {
+            return pause(self.walk, &at).map(One::Pause);
+        }
+        let (key, read): (_, fn(&mut Self, &At<'_>) -> Option<Later>) =
+            ["runWebhook", "analysis", "exposeServices"]
+                .into_iter()
+                .zip([
+                    Self::run_webhook as fn(&mut Self, &At<'_>) -> _,
+                    Self::analysis,
+                    Self::expose,
+                ])
+                .find(|(key, _)| at.get(object, key).is_some())?;
+        let value = at.get(object, key)?;
+        let step = read(self, &value)?;
+        self.later.push(LaterStep {
+            pointer: value.pointer,
+            owner: owner.clone(),
+            step,
+        });
         None
-    };
-    items.iter().filter_map(read).collect()
+    }
+
+    fn run_webhook(&mut self, at: &At<'_>) -> Option<Later> {
+        let name = at.get(&WEBHOOK_STEP, "name")?;
+        let text = name.node.text()?;
+        let defined = self.webhooks.iter().map(|webhook| webhook.name.as_str());
+        self.walk.known(&name, "webhook", text, defined);
+        Some(Later::RunWebhook(RunWebhook {
+            name: text.to_owned(),
+            context: context(at, &WEBHOOK_STEP),
+        }))
+    }
+
+    fn analysis(&mut self, at: &At<'_>) -> Option<Later> {
+        let get = |key: &str| at.get(&ANALYSIS_STEP, key);
+        let word = |key: &str| get(key).and_then(|at| at.node.text().map(str::to_lowercase));
+        let roll = |key: &str| match word(key).as_deref() {
+            Some("manual") => Roll::Manual,
+            _ => Roll::Automatic,
+        };
+        let provider = at.text_of(&ANALYSIS_STEP, "metricProviderName");
+        let queries = at.texts_of(&ANALYSIS_STEP, "queries");
+        if self.analysis.is_none() {
+            let hint =
+                "for example `analysis: {queries: [{name: errors, upperLimit: 0.02, queryTemplate: …}]}`";
+            let message = "an analysis step asks queries, and the file has no `analysis`";
+            self.walk.error(at, "needs", message, hint);
+        }
+        if let Some(analysis) = self.analysis {
+            for (name, item) in &queries {
+                let defined = analysis.queries.iter().map(|query| query.name.as_str());
+                if !self.walk.known(item, "query", name, defined) {
+                    continue;
+                }
+                let of_query = analysis.query(name).and_then(|query| query.provider.as_ref());
+                if provider.is_none() && of_query.is_none() && analysis.default_provider.is_none() {
+                    let message = format!("nothing says which metric provider answers `{name}`");
+                    let hint = "set `metricProviderName` in the step or the query, or `analysis.defaultMetricProviderName`";
+                    self.walk.error(item, "needs", message, hint);
+                }
+            }
+        }
+        Some(Later::Analysis(AnalysisStep {
+            provider,
+            context: context(at, &ANALYSIS_STEP),
+            interval: timed(self.walk, &get("interval")?, &get("units")?)?,
+            runs: get("numberOfJudgmentRuns")?.node.whole()?,
+            roll_back: roll("rollBackMode"),
+            roll_forward: roll("rollForwardMode"),
+            lookback: match word("lookbackMethod").as_deref() {
+                Some("growing") => Lookback::Growing,
+                Some("sliding") => Lookback::Sliding,
+                _ => Lookback::Unset,
+            },
+            abort_on_failed_judgment: get("abortOnFailedJudgment")
+                .and_then(|at| at.node.boolean())
+                .unwrap_or(false),
+            queries: queries.into_iter().map(|(name, _)| name).collect(),
+        }))
+    }
+
+    fn expose(&mut self, at: &At<'_>) -> Option<Later> {
+        let services = at.texts_of(&EXPOSE_STEP, "services");
+        let ttl = at.get(&EXPOSE_STEP, "ttl").and_then(|at| {
+            let ttl = span(self.walk, &at)?;
+            if !(SHORTEST_TTL..=LONGEST_TTL).contains(&ttl.as_secs()) {
+                let message = format!("a preview address cannot work for {ttl}");
+                self.walk
+                    .error(&at, "outOfRange", message, "from one minute to 24 hours");
+            }
+            Some(ttl)
+        });
+        Some(Later::ExposeServices(ExposeServices {
+            services: services.into_iter().map(|(name, _)| name).collect(),
+            ttl: ttl.unwrap_or(DEFAULT_TTL),
+        }))
+    }
+
+    fn rolling(&mut self, at: &At<'_>) -> Option<Rolling> {
+        let object = at_object(&STRATEGY, "rolling")?;
+        let portion = |key: &str| {
+            let at = at.get(object, key)?;
+            match at.node.text() {
+                Some(text) => text.strip_suffix('%')?.parse().ok().map(Portion::Percent),
+                None => u32::try_from(at.node.whole()?).ok().map(Portion::Count),
+            }
+        };
+        let rolling = Rolling {
+            max_surge: portion("maxSurge"),
+            max_unavailable: portion("maxUnavailable"),
+        };
+        let zero =
+            |portion: Option<Portion>| matches!(portion, Some(Portion::Count(0) | Portion::Percent(0)));
+        if zero(rolling.max_surge) && zero(rolling.max_unavailable) {
+            let message = "with `maxSurge` and `maxUnavailable` both zero no pod can ever be replaced";
+            self.walk
+                .error(at, "noRoom", message, "leave one of them out, or set it to 1");
+        }
+        Some(rolling)
+    }
 }
 
-/// A pause: timed or until approved, not both.
-fn pause(walk: &mut Walk<'_>, at: &At<'_>) -> Option<Pause> {
-    let mut entries = walk.map(at)?;
-    let until_approved = entries.take("untilApproved");
-    let roles = entries.take("requiresRoles");
-    let expiration = entries.take("approvalExpiration").or_else(|| {
-        let alias = entries.take("approvalDuration")?;
-        walk.warn(
-            &alias,
-            "alias",
-            "`approvalDuration` is an old spelling",
-            "write `approvalExpiration`",
-        );
-        Some(alias)
-    });
-    let duration = entries.take("duration");
-    let unit = entries.take("unit").or_else(|| {
-        let alias = entries.take("units")?;
-        walk.warn(
-            &alias,
-            "alias",
-            "`units` is another step's spelling",
-            "write `unit`",
-        );
-        Some(alias)
-    });
-    let all_known = entries.finish(walk);
+/// The map that a field of another map holds.
+fn at_object(object: &'static Object, key: &str) -> Option<&'static Object> {
+    match object.field(key)?.shape {
+        super::schema::Shape::Object(inner) => Some(inner),
+        _ => None,
+    }
+}
 
-    let approval = until_approved
-        .as_ref()
-        .and_then(|at| walk.boolean(at))
-        .unwrap_or(false);
-    if approval {
-        if let Some(timed) = duration.as_ref().or(unit.as_ref()) {
-            walk.error(
-                timed,
-                "exclusive",
-                "a pause is either timed or `untilApproved`, not both",
-                "take one out",
-            );
-            return None;
-        }
-        let roles = roles.map(|at| walk.names(&at)).unwrap_or_default();
-        let expires_after = expiration.and_then(|at| span(walk, &at));
+fn pause(walk: &mut Walk<'_>, at: &At<'_>) -> Option<Pause> {
+    let get = |key: &str| at.get(&PAUSE, key);
+    if get("untilApproved").and_then(|at| at.node.boolean()) == Some(true) {
+        let roles = at.texts_of(&PAUSE, "requiresRoles");
         return Some(Pause::Approval(Approval {
             roles: roles.into_iter().map(|(role, _)| role).collect(),
-            expires_after,
+            expires_after: get("approvalExpiration").and_then(|at| span(walk, &at)),
         }));
     }
-    for (part, key) in [(&roles, "requiresRoles"), (&expiration, "approvalExpiration")] {
-        if let Some(part) = part {
-            walk.error(
-                part,
-                "needs",
-                format!("`{key}` only goes with `untilApproved: true`"),
-                "",
-            );
-        }
-    }
-    match (duration, unit) {
-        (Some(duration), Some(unit)) => timed(walk, &duration, &unit).map(Pause::Timed),
-        (Some(duration), None) => {
-            walk.error(
-                &duration,
-                "needs",
-                "`duration` needs a `unit`",
-                "seconds, minutes or hours",
-            );
-            None
-        }
-        (None, Some(unit)) => {
-            walk.error(&unit, "needs", "`unit` needs a `duration`", "");
-            None
-        }
-        // A mistyped key was told already, and is most likely what was meant.
-        (None, None) if !all_known => None,
-        (None, None) => {
-            walk.error(
-                at,
-                "missing",
-                "the pause waits for nothing",
-                "give it `duration` and `unit`, or `untilApproved: true`",
-            );
-            None
-        }
-    }
+    timed(walk, &get("duration")?, &get("unit")?).map(Pause::Timed)
 }
 
 /// `{duration, unit}`.
-pub(crate) fn span(walk: &mut Walk<'_>, at: &At<'_>) -> Option<Span> {
-    let mut entries = walk.map(at)?;
-    let (duration, unit) = (entries.take("duration"), entries.take("unit"));
-    for (part, key) in [(&duration, "duration"), (&unit, "unit")] {
-        if part.is_none() {
-            entries.missing(walk, key, "for example `{duration: 10, unit: minutes}`");
-        }
-    }
-    entries.finish(walk);
-    timed(walk, &duration?, &unit?)
+pub(super) fn span(walk: &mut Walk<'_>, at: &At<'_>) -> Option<Span> {
+    timed(walk, &at.get(&SPAN, "duration")?, &at.get(&SPAN, "unit")?)
 }
 
 fn timed(walk: &mut Walk<'_>, duration: &At<'_>, unit: &At<'_>) -> Option<Span> {
-    // A hundred years in seconds: what is longer was not meant, and times stay far from overflow.
-    let count = walk.whole(duration, 1..=3_153_600_000);
-    let text = walk.text(unit)?;
-    let lower = text.to_lowercase();
-    let Some((_, seconds)) = UNITS.iter().find(|(name, _)| *name == lower) else {
-        let hint = nearest(&lower, UNITS.map(|(name, _)| name)).map_or_else(
-            || "seconds, minutes or hours".to_owned(),
-            |word| format!("did you mean `{word}`?"),
-        );
-        let shown: String = text.chars().take(40).collect();
-        walk.error(unit, "unknownUnit", format!("`{shown}` is not a unit"), &hint);
-        return None;
+    let each = match unit.node.text()?.to_lowercase().as_str() {
+        "seconds" => 1,
+        "minutes" => 60,
+        "hours" => 3600,
+        _ => return None,
     };
-    if text != lower {
-        walk.warn(unit, "alias", "units are written in lower case", "");
-    }
-    let seconds = count?.saturating_mul(*seconds);
-    if seconds > 3_153_600_000 {
+    let seconds = duration.node.whole()?.saturating_mul(each);
+    if seconds > LONGEST {
         walk.error(duration, "tooLong", "this is more than a hundred years", "");
         return None;
     }
     Some(Span::from_secs(seconds))
-}
-
-/// The only key of a map and its value, if it is one of those known here.
-fn single_key<'n>(
-    walk: &mut Walk<'_>,
-    at: &At<'n>,
-    known: &[&'static str],
-) -> Option<(&'static str, At<'n>)> {
-    let mut entries = walk.map(at)?;
-    let taken: Vec<_> = known
-        .iter()
-        .filter_map(|key| Some((*key, entries.take(key)?)))
-        .collect();
-    entries.finish(walk);
-    let mut taken = taken.into_iter();
-    let first = taken.next();
-    if let Some((name, value)) = taken.next() {
-        walk.error(
-            &value,
-            "exclusive",
-            format!("`{name}` needs a list entry of its own"),
-            "one step per entry",
-        );
-        return None;
-    }
-    if first.is_none() && !walk.has_errors() {
-        walk.error(
-            at,
-            "missing",
-            "the step is empty",
-            &format!("one of {}", known.join(", ")),
-        );
-    }
-    first
 }

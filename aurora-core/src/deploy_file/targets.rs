@@ -3,182 +3,93 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::account::AccountName;
-use crate::strategy::Strategy;
 
 use super::TargetSpec;
-use super::steps::constraint;
-use super::suggest::nearest;
-use super::walk::{At, Walk};
+use super::schema::TARGET;
+use super::steps::Steps;
+use super::walk::At;
 
+/// The file's targets; their form was checked.
 pub(super) fn targets(
-    walk: &mut Walk<'_>,
+    steps: &mut Steps<'_, '_>,
     at: &At<'_>,
-    strategies: &BTreeMap<String, Option<Strategy>>,
+    strategies: &BTreeSet<&str>,
 ) -> BTreeMap<String, TargetSpec> {
-    let Some(mut entries) = walk.map(at) else {
-        return BTreeMap::new();
-    };
-    let all = entries.take_all();
-    if all.is_empty() {
-        walk.error(
-            at,
-            "empty",
-            "there is no target",
-            "name at least one place to deploy to",
-        );
-    }
-    let names: BTreeSet<String> = all.iter().map(|(key, _)| key.text.clone()).collect();
+    let all = at.entries();
+    let names: BTreeSet<&str> = all.iter().map(|(name, _)| *name).collect();
     let mut read = BTreeMap::new();
     let mut places: BTreeMap<(String, Option<String>), String> = BTreeMap::new();
-    for (key, value) in &all {
-        if key.text.trim().is_empty() || key.text.len() > 128 {
-            walk.error(value, "badName", "a target's name has 1 to 128 characters", "");
+    for (name, value) in &all {
+        if name.trim().is_empty() || name.chars().count() > 128 {
+            let message = "a target's name has 1 to 128 characters";
+            steps.walk.error(value, "badName", message, "");
         }
-        let Some(spec) = target(walk, value, &key.text, &names, strategies) else {
+        let Some(spec) = target(steps, value, name, &names, strategies) else {
             continue;
         };
         let place = (spec.account.to_string(), spec.namespace.clone());
-        if let Some(other) = places.insert(place, key.text.clone()) {
-            let message = format!(
-                "targets `{other}` and `{}` go to the same account and namespace",
-                key.text
-            );
-            walk.error(
-                value,
-                "sameTarget",
-                message,
-                "two targets of a file go to different places",
-            );
+        if let Some(other) = places.insert(place, (*name).to_owned()) {
+            let message = format!("targets `{other}` and `{name}` go to the same account and namespace");
+            let hint = "two targets of a file go to different places";
+            steps.walk.error(value, "sameTarget", message, hint);
         }
-        read.insert(key.text.clone(), spec);
+        read.insert((*name).to_owned(), spec);
     }
     if let Some(mut cycle) = find_cycle(&read) {
         if cycle.len() > 12 {
             let left_out = cycle.len() - 11;
             cycle.splice(6..6 + left_out, [format!("({left_out} more)")]);
         }
-        walk.error(
-            at,
-            "cycle",
-            format!("targets wait for each other: {}", cycle.join(" → ")),
-            "take one `dependsOn` out",
-        );
+        let message = format!("targets wait for each other: {}", cycle.join(" → "));
+        steps.walk.error(at, "cycle", message, "take one `dependsOn` out");
     }
     read
 }
 
 fn target(
-    walk: &mut Walk<'_>,
+    steps: &mut Steps<'_, '_>,
     at: &At<'_>,
     name: &str,
-    names: &BTreeSet<String>,
-    strategies: &BTreeMap<String, Option<Strategy>>,
+    names: &BTreeSet<&str>,
+    strategies: &BTreeSet<&str>,
 ) -> Option<TargetSpec> {
-    let mut entries = walk.map(at)?;
-    let account_at = entries.take("account");
-    if account_at.is_none() {
-        entries.missing(walk, "account", "the name of the agent that serves the cluster");
-    }
-    let namespace = entries.take("namespace").and_then(|at| {
-        let text = walk.name(&at)?;
-        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        if text.len() > 63 || !text.bytes().all(fits) || text.starts_with('-') || text.ends_with('-') {
-            walk.error(
-                &at,
-                "badName",
-                format!("`{text}` is not a namespace"),
-                "1 to 63 lower-case letters, digits and dashes",
-            );
-        }
+    let strategy = at.get(&TARGET, "strategy").and_then(|at| {
+        let text = at.node.text()?.to_owned();
+        steps
+            .walk
+            .known(&at, "strategy", &text, strategies.iter().copied());
         Some(text)
     });
-    let strategy = entries.take("strategy").and_then(|at| {
-        let text = walk.name(&at)?;
-        known(
-            walk,
-            &at,
-            "strategy",
-            &text,
-            strategies.keys().map(String::as_str),
-        );
-        Some(text)
-    });
-    for (key, what) in [("region", "`region`"), ("deployAsIamRole", "`deployAsIamRole`")] {
-        if let Some(at) = entries.take(key) {
-            walk.error(
-                &at,
-                "unsupported",
-                format!("{what} belongs to Lambda targets, which Aurora does not deploy"),
-                "",
-            );
-        }
-    }
     let (mut depends_on, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
-    if let Some(constraints) = entries.take("constraints")
-        && let Some(mut parts) = walk.map(&constraints)
-    {
-        if let Some(at) = parts.take("dependsOn") {
-            for item in walk.list(&at).unwrap_or_default() {
-                let Some(text) = walk.name(&item) else { continue };
-                if text == name {
-                    walk.error(&item, "cycle", "a target cannot wait for itself", "");
-                } else if known(walk, &item, "target", &text, names.iter().map(String::as_str))
-                    && !depends_on.contains(&text)
-                {
-                    depends_on.push(text);
-                }
+    if let Some(constraints) = at.get(&TARGET, "constraints") {
+        let list = |key: &str| {
+            let found = constraints.entries().into_iter().find(|(found, _)| *found == key);
+            found.map(|(_, at)| at.items()).unwrap_or_default()
+        };
+        for item in list("dependsOn") {
+            let Some(text) = item.node.text() else { continue };
+            if text == name {
+                steps
+                    .walk
+                    .error(&item, "cycle", "a target cannot wait for itself", "");
+            } else if steps.walk.known(&item, "target", text, names.iter().copied())
+                && !depends_on.iter().any(|other| other == text)
+            {
+                depends_on.push(text.to_owned());
             }
         }
-        before = parts
-            .take("beforeDeployment")
-            .map(|at| constraint(walk, &at))
-            .unwrap_or_default();
-        after = parts
-            .take("afterDeployment")
-            .map(|at| constraint(walk, &at))
-            .unwrap_or_default();
-        parts.finish(walk);
+        before = steps.constraint(&list("beforeDeployment"), name);
+        after = steps.constraint(&list("afterDeployment"), name);
     }
-    entries.finish(walk);
-    let account_at = account_at?;
-    let text = walk.name(&account_at)?;
-    match AccountName::new(text) {
-        Ok(account) => Some(TargetSpec {
-            account,
-            namespace,
-            strategy,
-            services: Vec::new(),
-            depends_on,
-            before,
-            after,
-        }),
-        Err(error) => {
-            walk.error(&account_at, "badName", error.to_string(), "");
-            None
-        }
-    }
-}
-
-/// Whether a name is one of those the file defines; else a problem that suggests the nearest.
-pub(super) fn known<'k>(
-    walk: &mut Walk<'_>,
-    at: &At<'_>,
-    what: &str,
-    name: &str,
-    all: impl Iterator<Item = &'k str>,
-) -> bool {
-    let all: Vec<&str> = all.collect();
-    if all.contains(&name) {
-        return true;
-    }
-    let hint = match nearest(name, all.iter().copied()) {
-        Some(word) => format!("did you mean `{word}`?"),
-        None if all.is_empty() => format!("the file has no {what}"),
-        None => format!("the file has {}", all.join(", ")),
-    };
-    let shown: String = name.chars().take(80).collect();
-    walk.error(at, "unknownName", format!("there is no {what} `{shown}`"), &hint);
-    false
+    Some(TargetSpec {
+        account: AccountName::new(at.text_of(&TARGET, "account")?).ok()?,
+        namespace: at.text_of(&TARGET, "namespace"),
+        strategy,
+        services: Vec::new(),
+        depends_on,
+        before,
+        after,
+    })
 }
 
 /// Targets that wait for each other, the first one again at the end.

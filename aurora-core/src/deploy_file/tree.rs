@@ -86,6 +86,43 @@ impl Node {
         }
     }
 
+    /// The text, where it is one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The boolean, where it is one.
+    pub(crate) const fn boolean(&self) -> Option<bool> {
+        match self.kind {
+            Kind::Bool(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The number, where it is one.
+    pub(crate) fn number(&self) -> Option<f64> {
+        match &self.kind {
+            Kind::Number(number) => number.as_f64(),
+            _ => None,
+        }
+    }
+
+    /// The number, where it is a whole one from zero; `3.0` is whole.
+    pub(crate) fn whole(&self) -> Option<u64> {
+        let Kind::Number(number) = &self.kind else {
+            return None;
+        };
+        number.as_u64().or_else(|| {
+            // Up to 2^53 a float that is whole stands for just one number.
+            let value = number.as_f64()?;
+            let exact = value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value);
+            exact.then(|| format!("{value:.0}").parse().ok()).flatten()
+        })
+    }
+
     /// The same without places.
     pub(crate) fn to_json(&self) -> Value {
         match &self.kind {

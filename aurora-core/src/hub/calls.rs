@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::command::{Outcome, Update};
 use crate::digest::Digest;
+use crate::hub::figures::Tally;
 use crate::hub::mailbox::Mailbox;
 use crate::id::{CommandId, RequestId};
 
@@ -23,6 +24,7 @@ pub(super) struct Calls {
     by_command: BTreeMap<CommandId, RequestId>,
     due: BTreeSet<(Instant, RequestId)>,
     closed: bool,
+    tally: Tally,
 }
 
 /// One command on its way or in the agent's hands.
@@ -47,6 +49,14 @@ pub(super) enum Left {
 }
 
 impl Calls {
+    /// None yet; their outcomes are counted here.
+    pub(super) fn counted_by(tally: Tally) -> Self {
+        Self {
+            tally,
+            ..Self::default()
+        }
+    }
+
     /// Adds a call; gives it back when the session is over.
     pub(super) fn insert(&mut self, request: RequestId, call: Call) -> Result<(), Box<Call>> {
         if self.closed {
@@ -113,6 +123,7 @@ impl Calls {
     /// Ends a call; gives its command back if it was a mutation.
     pub(super) fn finish(&mut self, request: RequestId, outcome: &Outcome) -> Option<CommandId> {
         let call = self.by_request.remove(&request)?;
+        self.tally.ended(outcome);
         self.due.remove(&(call.due, request));
         if self.by_command.get(&call.command) == Some(&request) {
             self.by_command.remove(&call.command);

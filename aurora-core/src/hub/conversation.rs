@@ -43,6 +43,7 @@ pub(super) async fn serve(hub: Arc<Inner>, incoming: Incoming, drain: Cancellati
     let hello = tokio::time::timeout(HELLO_WITHIN, rx.recv()).await;
     let Ok(Some(FromAgent::Hello(hello))) = hello else {
         tracing::info!(address, client = principal.id, "no hello came");
+        hub.tally().session_refused(CloseReason::Protocol);
         goodbye(&tx, CloseReason::Protocol, Duration::ZERO);
         return;
     };
@@ -51,10 +52,12 @@ pub(super) async fn serve(hub: Arc<Inner>, incoming: Incoming, drain: Cancellati
         Ok(admitted) => admitted,
         Err((reason, retry_after)) => {
             tracing::warn!(agent.id = %agent, client = principal.id, ?reason, "session refused");
+            hub.tally().session_refused(reason);
             goodbye(&tx, reason, retry_after);
             return;
         }
     };
+    hub.tally().opened(admitted.again);
     if let Some(old) = admitted.replaced
         && !old.is_draining()
     {

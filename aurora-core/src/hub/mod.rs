@@ -2,6 +2,7 @@
 
 mod calls;
 mod conversation;
+mod figures;
 mod inventory;
 pub mod mailbox;
 mod outbox;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use self::figures::Tally;
 use self::mailbox::Mailbox;
 use self::registry::{Placed, Registry};
 use crate::account::AgentKey;
@@ -32,6 +34,8 @@ use crate::port::transport::{BlobOffer, Listener};
 use crate::principal::Principal;
 use crate::tasks::{Stuck, Tasks};
 use crate::tenant::Tenant;
+
+pub use self::figures::{COMMAND_REFUSALS, HubFigures, OUTCOMES, SESSION_REFUSALS};
 
 /// The longest time that a command may be given.
 pub const MAX_DEADLINE: Duration = Duration::from_secs(3600);
@@ -89,7 +93,7 @@ impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
             .field("options", &self.inner.options)
-            .field("sessions", &self.inner.registry().session_count())
+            .field("sessions", &self.inner.registry().sessions().count())
             .finish_non_exhaustive()
     }
 }
@@ -207,6 +211,10 @@ impl Inner {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn tally(&self) -> Tally {
+        self.registry().tally()
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -215,6 +223,20 @@ impl Inner {
 #[async_trait]
 impl CommandRouter for Hub {
     async fn route(&self, to: &AgentKey, order: Order) -> Result<Updates, RouteError> {
+        let placed = self.place(to, order);
+        if let Err(error) = &placed {
+            self.inner.tally().command_refused(error);
+        }
+        placed
+    }
+
+    async fn agents(&self, tenant: &Tenant) -> Result<Vec<AgentStatus>, RouteError> {
+        Ok(self.inner.registry().statuses(tenant))
+    }
+}
+
+impl Hub {
+    fn place(&self, to: &AgentKey, order: Order) -> Result<Updates, RouteError> {
         check(&order)?;
         let mailbox = Arc::new(Mailbox::default());
         let cap = self.inner.options.in_flight;
@@ -223,10 +245,6 @@ impl CommandRouter for Hub {
             Placed::Sent(session, request) => updates::of_call(session, request, mailbox),
             Placed::Stored => updates::of_stored(mailbox),
         })
-    }
-
-    async fn agents(&self, tenant: &Tenant) -> Result<Vec<AgentStatus>, RouteError> {
-        Ok(self.inner.registry().statuses(tenant))
     }
 }
 

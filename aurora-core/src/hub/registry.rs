@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::account::AgentKey;
 use crate::authz::{ConnectAgent, Grant};
 use crate::hub::calls::Results;
+use crate::hub::figures::Tally;
 use crate::hub::inventory::InventoryView;
 use crate::hub::mailbox::Mailbox;
 use crate::hub::session::{Opened, Session};
@@ -34,6 +35,7 @@ const REFUSED_RETRY: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     agents: BTreeMap<AgentKey, Entry>,
+    tally: Tally,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub(super) struct Admitted {
     pub(super) session: Arc<Session>,
     pub(super) version: u32,
     pub(super) replaced: Option<Arc<Session>>,
+    /// The agent had a session before.
+    pub(super) again: bool,
 }
 
 /// Where a command went.
@@ -96,6 +100,7 @@ impl Registry {
             return Err((CloseReason::Conflict, CONFLICT_RETRY));
         }
         // Also grows over a restart of the hub, whose memory starts empty.
+        let again = entry.epoch > 0;
         let micros = u64::try_from(now.as_microsecond()).unwrap_or(0);
         entry.epoch = micros.max(entry.epoch + 1);
         entry.declared = hello.replicas.max(1);
@@ -110,6 +115,7 @@ impl Registry {
             address,
             since: now,
             results: Arc::clone(&entry.results),
+            tally: self.tally.clone(),
             hello,
         }));
         let replaced = entry
@@ -119,6 +125,7 @@ impl Registry {
             session,
             version,
             replaced,
+            again,
         })
     }
 
@@ -218,9 +225,14 @@ impl Registry {
         entry.map_or_else(Vec::new, |entry| entry.sessions.values().cloned().collect())
     }
 
-    /// How many sessions there are.
-    pub(super) fn session_count(&self) -> usize {
-        self.agents.values().map(|entry| entry.sessions.len()).sum()
+    /// What the hub counts.
+    pub(super) fn tally(&self) -> Tally {
+        self.tally.clone()
+    }
+
+    /// All sessions of all agents.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
+        self.agents.values().flat_map(|entry| entry.sessions.values())
     }
 
     fn make_room(&mut self, now: Timestamp) {

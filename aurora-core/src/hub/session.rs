@@ -13,6 +13,7 @@ use crate::account::AgentKey;
 use crate::agent::dispatch::is_kept;
 use crate::command::{Outcome, Update};
 use crate::hub::calls::{Call, Calls, Left, News, Results};
+use crate::hub::figures::Tally;
 use crate::hub::mailbox::Mailbox;
 use crate::hub::outbox::Outbox;
 use crate::id::{RequestId, SessionId};
@@ -52,6 +53,7 @@ pub(super) struct Opened {
     pub(super) address: String,
     pub(super) since: Timestamp,
     pub(super) results: Arc<Mutex<Results>>,
+    pub(super) tally: Tally,
 }
 
 impl Session {
@@ -70,7 +72,7 @@ impl Session {
             heard: AtomicI64::new(opened.since.as_microsecond()),
             requests: AtomicU64::new(0),
             draining: AtomicBool::new(false),
-            calls: Mutex::default(),
+            calls: Mutex::new(Calls::counted_by(opened.tally)),
             results: opened.results,
             ending: Mutex::new(None),
         }

@@ -73,7 +73,8 @@ pub enum What {
     ActsAsked {
         /// The target.
         target: String,
-        /// Why, as a stable code: `gateOpened`, `firstDeployment`, `rollback`, `standsAgain`.
+        /// Why, as a stable code: `gateOpened`, `firstDeployment`, `redirect`, `rollback`, `rollbackNotPossible`,
+        /// `shutDown`, `standsAgain`.
         why: String,
         /// One per object.
         acts: Vec<AskedAct>,
@@ -367,6 +368,8 @@ pub enum ExternalDeed {
     Paused,
     /// They moved it past a gate.
     Promoted,
+    /// They shut its old version down, or its delay ended, before that was to be.
+    ShutDown,
 }
 
 /// Why a target failed.

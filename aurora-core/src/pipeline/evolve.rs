@@ -132,12 +132,19 @@ fn set_gate(pipeline: &mut Pipeline, version: u64, gate: &GateRef, state: GateSt
     Ok(())
 }
 
-/// A step's gate stops the timeout's clock while it stands, and starts it anew when it is behind.
+/// A gate of the strategy stops the timeout's clock while it stands; once it and those beside it are behind, the clock
+/// starts anew.
 fn restart_clock(pipeline: &mut Pipeline, gate: &GateRef, clock: Option<Timestamp>) {
-    if let (Place::Step(_), Some(target)) = (gate.place, pipeline.targets.get_mut(&gate.target))
-        && let Phase::Running(run) = &mut target.phase
+    let Some(target) = pipeline.targets.get_mut(&gate.target) else {
+        return;
+    };
+    let stands = target
+        .gates_where(Place::is_of_strategy)
+        .any(|gate| gate.standing_since().is_some());
+    if let Phase::Running(run) = &mut target.phase
+        && gate.place.is_of_strategy()
     {
-        run.clock = clock;
+        run.clock = clock.filter(|_| !stands);
     }
 }
 
@@ -149,7 +156,7 @@ fn fold_target(target: &mut Deployment, version: u64, at: Timestamp, what: &What
             target.phase = Phase::Running(new_run(target, version, at, Direction::Forward));
             if last_good.is_none() {
                 for gate in &mut target.gates {
-                    if matches!(gate.place, Place::Step(_)) {
+                    if gate.place.is_of_strategy() {
                         gate.state = GateState::NotExercised { at };
                     }
                 }

@@ -26,6 +26,16 @@ pub enum Place {
     After(usize),
 }
 
+impl Place {
+    /// Whether it is on the way of a strategy, so that the timeout stands still while a gate stands there.
+    pub const fn is_of_strategy(self) -> bool {
+        match self {
+            Self::Step(_) | Self::Redirect(_) | Self::ShutDown(_) => true,
+            Self::Before(_) | Self::After(_) => false,
+        }
+    }
+}
+
 /// Names a gate of a pipeline; written `target/step/3`.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
@@ -38,7 +48,9 @@ pub struct GateRef {
 
 /// The text does not name a gate.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{text}` is not a gate; a gate is written target/step/3, target/before/0 or target/after/0")]
+#[error(
+    "`{text}` is not a gate; a gate is written target/step/3, or with before, redirect, shutdown or after for step"
+)]
 pub struct InvalidGate {
     /// What was given, cut to 128 characters.
     pub text: String,

@@ -1,5 +1,7 @@
 //! Tables over the pure functions: what the in-memory cluster cannot show.
 
+mod blue_green;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -84,29 +86,36 @@ struct Play {
     now: u64,
 }
 
+fn canary_target() -> SubmittedTarget {
+    let approval = Pause::Approval(Approval {
+        roles: vec!["lead".into()],
+        expires_after: None,
+    });
+    let steps = vec![
+        Step::SetWeight(25),
+        Step::Pause(approval),
+        Step::SetWeight(50),
+        Step::Pause(Pause::Timed(Span::from_secs(60))),
+    ];
+    SubmittedTarget {
+        account: AgentName::new("prod").unwrap(),
+        namespace: "shop".into(),
+        depends_on: Vec::new(),
+        before: Vec::new(),
+        after: Vec::new(),
+        strategy: Some(Strategy::Canary(Canary { steps })),
+        plan: Digest::of(b"new"),
+        steps: map(),
+        notes: Vec::new(),
+    }
+}
+
 impl Play {
     fn new() -> Self {
-        let approval = Pause::Approval(Approval {
-            roles: vec!["lead".into()],
-            expires_after: None,
-        });
-        let steps = vec![
-            Step::SetWeight(25),
-            Step::Pause(approval),
-            Step::SetWeight(50),
-            Step::Pause(Pause::Timed(Span::from_secs(60))),
-        ];
-        let target = SubmittedTarget {
-            account: AgentName::new("prod").unwrap(),
-            namespace: "shop".into(),
-            depends_on: Vec::new(),
-            before: Vec::new(),
-            after: Vec::new(),
-            strategy: Some(Strategy::Canary(Canary { steps })),
-            plan: Digest::of(b"new"),
-            steps: map(),
-            notes: Vec::new(),
-        };
+        Self::with(canary_target())
+    }
+
+    fn with(target: SubmittedTarget) -> Self {
         let submitted = Submitted {
             application: "shop".into(),
             description: String::new(),
@@ -133,11 +142,16 @@ impl Play {
 
     /// A play whose plan is applied, over an earlier version or not.
     fn moving(first: bool) -> Self {
-        let mut play = Self::new();
+        Self::moving_with(canary_target(), first)
+    }
+
+    fn moving_with(target: SubmittedTarget, first: bool) -> Self {
+        let steps = target.steps.clone();
+        let mut play = Self::with(target);
         let last_good = (!first).then(|| LastGood {
             pipeline: play.pipeline.id,
             plan: Digest::of(b"old"),
-            steps: map(),
+            steps,
         });
         play.hear(Heard::Begin {
             target: "prod".into(),
@@ -205,9 +219,22 @@ impl Play {
         self.input(Input::Tick)
     }
 
+    fn finish(&mut self) -> Vec<What> {
+        let asked = self.run().finish_asked;
+        self.hear(Heard::Finished {
+            target: "prod".into(),
+            asked,
+            applied: Applied::default(),
+        })
+    }
+
     fn approve(&mut self, roles: &[&str]) -> Result<Vec<What>, Refused> {
+        self.approve_gate("prod/step/1", roles)
+    }
+
+    fn approve_gate(&mut self, gate: &str, roles: &[&str]) -> Result<Vec<What>, Refused> {
         let input = Input::Approve {
-            gate: "prod/step/1".parse().unwrap(),
+            gate: gate.parse().unwrap(),
             expect: None,
             person: person(roles),
         };

@@ -168,13 +168,18 @@ fn text(what: &What) -> String {
             deed,
             by,
         } => {
-            let by = if by.is_empty() { "somebody" } else { by };
+            let by = match deed {
+                _ if !by.is_empty() => by,
+                ExternalDeed::ShutDown => "somebody, or its delay,",
+                _ => "somebody",
+            };
             let did = match deed {
                 ExternalDeed::Aborted => "aborted",
                 ExternalDeed::Changed => "changed",
                 ExternalDeed::Deleted => "deleted",
                 ExternalDeed::Paused => "paused",
                 ExternalDeed::Promoted => "promoted",
+                ExternalDeed::ShutDown => "shut down the old version of",
             };
             format!("target `{target}`: {by} {did} {object} in the cluster")
         }

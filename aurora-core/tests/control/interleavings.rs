@@ -4,19 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aurora_core::account::AgentName;
-use aurora_core::command::{Acted, Applied, Failure};
+use aurora_core::command::{Acted, Action, Applied, Direction, Failure};
 use aurora_core::digest::Digest;
 use aurora_core::error::ErrorKind;
 use aurora_core::id::{CommandId, PipelineId};
 use aurora_core::manifest::ObjectRef;
 use aurora_core::pipeline::{
-    Answer, Approver, Deed, EffectKind, End, Event, GateRef, Heard, Input, LastGood, Person, Phase, Pipeline,
-    Submitted, SubmittedTarget, Viewer, What, decide, decode, encode, evolve, next_wake, outstanding, view,
+    ActState, Answer, Approver, Deed, Deployment, EffectKind, End, Event, Gate, GateRef, GateState, Heard,
+    Input, LastGood, Person, Phase, Pipeline, Place, Submitted, SubmittedTarget, Viewer, What, decide,
+    decode, encode, evolve, next_wake, outstanding, view,
 };
 use aurora_core::plan::{MappedStep, StepMap};
 use aurora_core::principal::{Actor, Channel};
-use aurora_core::progress::{ExpectToken, PodCounts, Progress, Standing, StepPosition};
-use aurora_core::strategy::{Approval, Canary, Pause, Span, Step, Strategy};
+use aurora_core::progress::{ExpectToken, PodCounts, Progress, Standing, StepPosition, Weight, WeightSource};
+use aurora_core::strategy::{Approval, BlueGreen, Canary, Pause, Rolling, Span, Step, Strategy};
 use jiff::Timestamp;
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 
@@ -52,21 +53,51 @@ fn pause(dice: &mut Dice<'_>) -> Pause {
     }
 }
 
-fn target(dice: &mut Dice<'_>, index: usize) -> SubmittedTarget {
+fn canary(dice: &mut Dice<'_>, rollouts: &BTreeSet<String>) -> (Strategy, StepMap) {
     let steps: Vec<Step> = (0..dice.below(5))
         .map(|_| match dice.below(2) {
             0 => Step::SetWeight(dice.below(101)),
             _ => Step::Pause(pause(dice)),
         })
         .collect();
-    let rollouts: BTreeMap<String, usize> = (0..dice.below(3))
-        .map(|n| (format!("r{n}"), steps.len()))
-        .collect();
     let mapped = steps.iter().enumerate().map(|(index, step)| MappedStep {
-        index: rollouts.keys().map(|name| (name.clone(), index)).collect(),
+        index: rollouts.iter().map(|name| (name.clone(), index)).collect(),
         gate: matches!(step, Step::Pause(_)),
         weight: 50,
     });
+    let map = StepMap {
+        steps: mapped.collect(),
+        rollouts: rollouts.iter().map(|name| (name.clone(), steps.len())).collect(),
+        ..StepMap::default()
+    };
+    (Strategy::Canary(Canary { steps }), map)
+}
+
+fn strategy(dice: &mut Dice<'_>) -> (Strategy, StepMap) {
+    let rollouts: BTreeSet<String> = (0..dice.below(3)).map(|n| format!("r{n}")).collect();
+    let without_steps = || StepMap {
+        rollouts: rollouts.iter().map(|name| (name.clone(), 0)).collect(),
+        ..StepMap::default()
+    };
+    match dice.below(5) {
+        0 => (Strategy::Rolling(Rolling::default()), without_steps()),
+        1 | 2 => canary(dice, &rollouts),
+        _ => {
+            let blue_green = BlueGreen {
+                redirect_after: (0..dice.below(3)).map(|_| pause(dice)).collect(),
+                shut_down_after: (0..dice.below(3)).map(|_| pause(dice)).collect(),
+            };
+            let map = StepMap {
+                blue_green: rollouts.clone(),
+                ..without_steps()
+            };
+            (Strategy::BlueGreen(blue_green), map)
+        }
+    }
+}
+
+fn target(dice: &mut Dice<'_>, index: usize) -> SubmittedTarget {
+    let (strategy, steps) = strategy(dice);
     SubmittedTarget {
         account: AgentName::new("agent").unwrap(),
         namespace: NAMES[index].to_owned(),
@@ -78,12 +109,8 @@ fn target(dice: &mut Dice<'_>, index: usize) -> SubmittedTarget {
         before: (0..dice.below(2)).map(|_| pause(dice)).collect(),
         after: (0..dice.below(2)).map(|_| pause(dice)).collect(),
         plan: Digest::of(NAMES[index].as_bytes()),
-        steps: StepMap {
-            steps: mapped.collect(),
-            rollouts: rollouts.clone(),
-            ..StepMap::default()
-        },
-        strategy: Some(Strategy::Canary(Canary { steps })),
+        steps,
+        strategy: Some(strategy),
         notes: Vec::new(),
     }
 }
@@ -133,8 +160,10 @@ fn person(dice: &mut Dice<'_>) -> Person {
     }
 }
 
-fn level(dice: &mut Dice<'_>, namespace: &str, name: &str, at: Timestamp) -> Progress {
-    let index = usize::from(dice.below(5));
+fn level(dice: &mut Dice<'_>, deployment: &Deployment, name: &str, at: Timestamp) -> Progress {
+    let namespace = &deployment.namespace;
+    let blue_green = deployment.steps.blue_green.contains(name);
+    let index = usize::from(dice.below(if blue_green { 1 } else { 5 }));
     let standing = match dice.below(12) {
         0 => Standing::Aborted,
         1 => Standing::ChangedElsewhere { by: "kubectl".into() },
@@ -155,9 +184,16 @@ fn level(dice: &mut Dice<'_>, namespace: &str, name: &str, at: Timestamp) -> Pro
         object: ObjectRef::new("argoproj.io", "Rollout", namespace, name),
         revision: "new".into(),
         stable: ["old", "new", ""][dice.index(3)].into(),
-        step: Some(StepPosition { index, total: 5 }),
-        weight: None,
-        pods: PodCounts::default(),
+        step: (!blue_green).then_some(StepPosition { index, total: 5 }),
+        weight: blue_green.then(|| Weight {
+            wanted: 100,
+            real: [0, 100][dice.index(2)],
+            source: WeightSource::Router,
+        }),
+        pods: PodCounts {
+            old: u32::from(dice.below(2)),
+            ..PodCounts::default()
+        },
         expect: (dice.below(4) > 0)
             .then(|| ExpectToken::new(format!("{name}-{index}")))
             .flatten(),
@@ -212,7 +248,7 @@ fn input(dice: &mut Dice<'_>, pipeline: &Pipeline, now: Timestamp) -> Input {
             let rollouts: Vec<String> = deployment.steps.rollouts.keys().cloned().collect();
             let levels = rollouts
                 .iter()
-                .map(|name| level(dice, &deployment.namespace, name, now))
+                .map(|name| level(dice, deployment, name, now))
                 .collect();
             Input::Heard(Heard::Levels { target, tag, levels })
         }
@@ -303,6 +339,7 @@ fn check(pipeline: &Pipeline, now: Timestamp, ids: &mut BTreeMap<CommandId, Stri
     assert_eq!(seen.waiting.is_empty(), pipeline.is_final(), "{seen:#?}");
     assert!(!pipeline.is_final() || (effects.is_empty() && next_wake(pipeline, now).is_none()));
     for target in pipeline.targets.values() {
+        check_side_by_side(target);
         let started = target.started_at.is_some();
         let free = target
             .depends_on
@@ -314,8 +351,68 @@ fn check(pipeline: &Pipeline, now: Timestamp, ids: &mut BTreeMap<CommandId, Stri
             target.name
         );
         if let Phase::Running(run) = &target.phase {
-            assert!(pipeline.stopping.is_none() || run.direction == aurora_core::command::Direction::Back);
+            assert!(pipeline.stopping.is_none() || run.direction == Direction::Back);
         }
+    }
+}
+
+/// Gates of one place are reached together, whatever becomes of each.
+fn check_side_by_side(target: &Deployment) {
+    for wanted in [is_redirect, is_shut_down] {
+        let beside: Vec<&Gate> = target.gates.iter().filter(|gate| wanted(gate.place)).collect();
+        let ahead = beside
+            .iter()
+            .filter(|gate| gate.state == GateState::Ahead)
+            .count();
+        assert!(ahead == 0 || ahead == beside.len(), "{beside:?}");
+    }
+}
+
+const fn is_redirect(place: Place) -> bool {
+    matches!(place, Place::Redirect(_))
+}
+
+const fn is_shut_down(place: Place) -> bool {
+    matches!(place, Place::ShutDown(_))
+}
+
+/// No Rollout is promoted while a gate before its redirect is shut, and an old version ends only once, after its
+/// gates, in a target that goes forward.
+fn check_acts(pipeline: &Pipeline, event: &Event) {
+    let behind = |target: &Deployment, wanted: fn(Place) -> bool| {
+        let mut gates = target.gates.iter().filter(|gate| wanted(gate.place));
+        gates.all(Gate::is_behind)
+    };
+    match &event.what {
+        What::ActsAsked { target, acts, .. } => {
+            let target = &pipeline.targets[target];
+            let run = target.run().expect("only a plan that is brought in is acted on");
+            let forward = run.direction == Direction::Forward && pipeline.stopping.is_none();
+            for act in acts {
+                let moves = target.steps.blue_green.contains(&act.object.name);
+                match act.action {
+                    Action::Promote if moves => {
+                        assert!(forward && behind(target, is_redirect), "{target:#?}")
+                    }
+                    Action::ShutDownOld => {
+                        assert!(forward && behind(target, is_redirect) && behind(target, is_shut_down));
+                        assert!(target.gates.iter().any(|gate| is_shut_down(gate.place)));
+                        let before = |state: &ActState| {
+                            state.act.action == Action::ShutDownOld && state.act.object == act.object
+                        };
+                        assert!(!run.acts.iter().any(before), "asked twice: {run:#?}");
+                    }
+                    _ => {}
+                }
+            }
+        }
+        What::FinishAsked { target } => {
+            let target = &pipeline.targets[target];
+            let run = target.run().expect("only a plan that is brought in is finished");
+            let gates = behind(target, is_redirect) && behind(target, is_shut_down);
+            assert!(run.direction == Direction::Back || gates, "{target:#?}");
+        }
+        _ => {}
     }
 }
 
@@ -345,6 +442,7 @@ fn play(numbers: &[u8]) {
                     "{gate} opened without standing"
                 );
             }
+            check_acts(&pipeline, event);
             let bytes = encode(event);
             assert_eq!(decode(&bytes).unwrap(), *event);
             log.push(bytes);

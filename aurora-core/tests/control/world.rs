@@ -252,6 +252,11 @@ pub(crate) fn file(
             line: 1,
         }],
         timeout: Span::from_secs(1800),
+        webhooks: Vec::new(),
+        analysis: None,
+        traffic: Vec::new(),
+        later: Vec::new(),
+        keep_deployment: false,
     }
 }
 

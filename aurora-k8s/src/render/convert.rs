@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aurora_core::plan::STRATEGY_ANNOTATION;
 use aurora_core::port::renderer::RenderRequest;
-use aurora_core::strategy::{Canary, Step, Strategy};
+use aurora_core::strategy::{Rolling, Strategy};
 use serde_json::{Map, Value, json};
 
 use super::draft::{Draft, map_at};
 use super::kinds;
 use super::node::Node;
 use super::report::Report;
+use super::{services, strategy};
 use crate::argo;
 
 /// Converts every Deployment that is not opted out, and gives autoscaled workloads no replicas.
@@ -22,23 +23,14 @@ pub(super) fn workloads(
     report: &mut Report,
 ) -> BTreeSet<String> {
     let scaled = scaled(drafts, report);
-    let referenced = taken_over(drafts);
-    let mut made = BTreeSet::new();
+    let made = moving(request, drafts, report);
+    let rendered = strategies(request, drafts, &made, report);
     for draft in drafts.iter_mut() {
         let object = draft.object();
-        if kinds::is_deployment(&object) {
-            if referenced.contains(&object.name) {
-                report.note(
-                    &draft.place,
-                    "stays as it is: a Rollout of the plan takes its pods from it",
-                );
-            } else if stays(draft, report) {
-                let what = "is opted out: it is applied as it is, ungated, and only its readiness counts";
-                report.note(&draft.place, what);
-            } else if let Some(canary) = canary(request, draft, report) {
-                to_rollout(draft, canary, report);
-                made.insert(object.name.clone());
-            }
+        if kinds::is_deployment(&object)
+            && let Some(strategy) = rendered.get(&object.name)
+        {
+            to_rollout(draft, strategy, report);
         }
         let is_scaled = |kind: &str| scaled.contains(&(kind.to_owned(), object.name.clone()));
         let as_rollout = kinds::is_rollout(&draft.object()) && is_scaled(argo::ROLLOUT);
@@ -51,6 +43,82 @@ pub(super) fn workloads(
     }
     say_who_meets(drafts, &made, report);
     made
+}
+
+/// The Deployments that become Rollouts.
+fn moving(request: &RenderRequest, drafts: &[Draft], report: &mut Report) -> BTreeSet<String> {
+    let referenced = taken_over(drafts);
+    let (mut moving, mut any) = (BTreeSet::new(), false);
+    for draft in drafts {
+        let object = draft.object();
+        if !kinds::is_deployment(&object) {
+            continue;
+        }
+        if referenced.contains(&object.name) {
+            report.note(
+                &draft.place,
+                "stays as it is: a Rollout of the plan takes its pods from it",
+            );
+        } else if stays(draft, report) {
+            let what = "is opted out: it is applied as it is, ungated, and only its readiness counts";
+            report.note(&draft.place, what);
+        } else if request.strategy.is_some() {
+            moving.insert(object.name);
+        } else {
+            any = true;
+            refuse_without_strategy(request, draft, report);
+        }
+    }
+    if moving.is_empty() && !any && request.strategy.is_some() {
+        report.say(format!(
+            "target `{}` names a strategy, but has no Deployment that moves by it: all is applied as it is",
+            request.target
+        ));
+    }
+    moving
+}
+
+/// The strategy of each Rollout that is made.
+fn strategies(
+    request: &RenderRequest,
+    drafts: &[Draft],
+    moving: &BTreeSet<String>,
+    report: &mut Report,
+) -> BTreeMap<String, Value> {
+    let services = match &request.strategy {
+        Some(Strategy::BlueGreen(_)) => services::of_blue_green(request, drafts, moving, report),
+        _ => {
+            if !request.services.is_empty() && !moving.is_empty() {
+                report.say(format!(
+                    "the Services that the file names for target `{}` are not used: its strategy moves none",
+                    request.target
+                ));
+            }
+            BTreeMap::new()
+        }
+    };
+    let mut rendered = BTreeMap::new();
+    for draft in drafts
+        .iter()
+        .filter(|draft| kinds::is_deployment(&draft.object()))
+    {
+        let name = draft.object().name;
+        let own = draft.body.pointer("/spec/strategy").unwrap_or(&Value::Null);
+        let strategy = match &request.strategy {
+            Some(Strategy::Canary(canary)) => strategy::canary(canary, own),
+            Some(Strategy::Rolling(rolling)) => strategy::rolling(rolling, own),
+            Some(Strategy::BlueGreen(wanted)) => match services.get(&name) {
+                Some(pair) => strategy::blue_green(wanted, pair),
+                // It was refused; what else is wrong with it shall be found, too.
+                None => strategy::rolling(&Rolling::default(), own),
+            },
+            None => continue,
+        };
+        if moving.contains(&name) {
+            rendered.insert(name, strategy);
+        }
+    }
+    rendered
 }
 
 /// What the autoscalers of the plan scale, by kind and name.
@@ -106,40 +174,23 @@ fn stays(draft: &Draft, report: &mut Report) -> bool {
     }
 }
 
-fn canary<'a>(request: &'a RenderRequest, draft: &Draft, report: &mut Report) -> Option<&'a Canary> {
-    match &request.strategy {
-        Some(Strategy::Canary(canary)) => Some(canary),
-        Some(Strategy::BlueGreen(_) | Strategy::Rolling(_)) => {
-            let what = "moves by a strategy that cannot be rendered yet";
-            report.error(&draft.place, "notYet", "", what, "use a canary");
-            None
-        }
-        None => {
-            let what = format!(
-                "is a Deployment, and target `{}` names no strategy",
-                request.target
-            );
-            let hint = format!(
-                "set `targets.{}.strategy`, or annotate the Deployment with {STRATEGY_ANNOTATION}: none",
-                request.target
-            );
-            report.error(&draft.place, "noStrategy", "", &what, &hint);
-            None
-        }
-    }
+fn refuse_without_strategy(request: &RenderRequest, draft: &Draft, report: &mut Report) {
+    let what = format!(
+        "is a Deployment, and target `{}` names no strategy",
+        request.target
+    );
+    let hint = format!(
+        "set `targets.{}.strategy`, or annotate the Deployment with {STRATEGY_ANNOTATION}: none",
+        request.target
+    );
+    report.error(&draft.place, "noStrategy", "", &what, &hint);
 }
 
-fn to_rollout(draft: &mut Draft, canary: &Canary, report: &mut Report) {
-    let surge = rolling_share(draft, "maxSurge");
-    let unavailable = rolling_share(draft, "maxUnavailable");
+fn to_rollout(draft: &mut Draft, strategy: &Value, report: &mut Report) {
     refuse_other_strategies(draft, report);
     let spec = map_at(&mut draft.body, &["spec"]);
     spec.retain(|_, value| !value.is_null());
-    let mut rendered = json!({"maxSurge": surge, "maxUnavailable": unavailable});
-    if !canary.steps.is_empty() {
-        rendered["steps"] = canary.steps.iter().map(rendered_step).collect();
-    }
-    spec.insert("strategy".to_owned(), json!({"canary": rendered}));
+    spec.insert("strategy".to_owned(), strategy.clone());
     spec.entry("replicas").or_insert_with(|| json!(1));
     spec.entry("revisionHistoryLimit")
         .or_insert_with(|| json!(argo::DEFAULT_REVISION_HISTORY));
@@ -152,20 +203,12 @@ fn to_rollout(draft: &mut Draft, canary: &Canary, report: &mut Report) {
     draft.place.converted = true;
 }
 
-fn rolling_share(draft: &Draft, key: &str) -> Value {
-    let written = draft.body.pointer(&format!("/spec/strategy/rollingUpdate/{key}"));
-    written
-        .filter(|value| !value.is_null())
-        .cloned()
-        .unwrap_or_else(|| json!(argo::DEFAULT_ROLLING_SHARE))
-}
-
 fn refuse_other_strategies(draft: &Draft, report: &mut Report) {
     let strategy = Node::root(&draft.body).path(&["spec", "strategy"]);
     match strategy.get("type").map(|node| node.value.as_str()) {
         None | Some(Some("RollingUpdate")) => {}
         Some(Some("Recreate")) => {
-            let what = "is Recreate: old and new pods would never run side by side, so there are no weights";
+            let what = "is Recreate, which no Rollout can do: old and new pods run side by side for a while";
             let hint = format!(
                 "annotate the Deployment with {STRATEGY_ANNOTATION}: none to apply it as it is, or use RollingUpdate"
             );
@@ -199,13 +242,6 @@ fn refuse_other_strategies(draft: &Draft, report: &mut Report) {
                 "type and rollingUpdate are",
             );
         }
-    }
-}
-
-fn rendered_step(step: &Step) -> Value {
-    match step {
-        Step::Pause(_) => json!({"pause": {}}),
-        Step::SetWeight(weight) => json!({"setWeight": weight}),
     }
 }
 

@@ -16,7 +16,10 @@ mod node;
 mod pod;
 mod quantity;
 mod report;
+mod selection;
+mod services;
 mod step_map;
+mod strategy;
 #[cfg(test)]
 mod tests;
 mod versioned;

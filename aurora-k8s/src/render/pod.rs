@@ -95,6 +95,17 @@ pub(super) fn each_resource_field(spec: &mut Value, change: &mut dyn FnMut(&mut 
     }
 }
 
+/// Kinds of volumes whose driver logs in with a Secret that `secretRef` names.
+const DRIVERS_WITH_SECRETS: [&str; 7] = [
+    "cephfs",
+    "cinder",
+    "flexVolume",
+    "iscsi",
+    "rbd",
+    "scaleIO",
+    "storageos",
+];
+
 /// A place in a pod's spec that names a `ConfigMap` or Secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Reference {
@@ -124,7 +135,11 @@ pub(super) fn references(spec: &Node<'_>) -> Vec<Reference> {
     for volume in spec.field("volumes").items() {
         take("ConfigMap", &volume.field("configMap"), "name");
         take("Secret", &volume.field("secret"), "secretName");
+        take("Secret", &volume.field("azureFile"), "secretName");
         take("Secret", &volume.path(&["csi", "nodePublishSecretRef"]), "name");
+        for driver in DRIVERS_WITH_SECRETS {
+            take("Secret", &volume.path(&[driver, "secretRef"]), "name");
+        }
         for source in volume.path(&["projected", "sources"]).items() {
             take("ConfigMap", &source.field("configMap"), "name");
             take("Secret", &source.field("secret"), "name");

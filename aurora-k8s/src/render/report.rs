@@ -24,6 +24,8 @@ impl Place {
         let written = match pointer.strip_prefix("/spec/strategy/canary") {
             Some("") if self.converted => "/spec/strategy".to_owned(),
             Some(rest) if self.converted => format!("/spec/strategy/rollingUpdate{rest}"),
+            // Nothing of it stands in the Deployment.
+            None if self.converted && pointer.starts_with("/spec/strategy/blueGreen") => String::new(),
             _ => pointer.to_owned(),
         };
         format!("{}{written}", self.prefix)

@@ -14,10 +14,11 @@ use super::kinds;
 
 /// Maps the steps of the file to the Rollouts that were made from Deployments.
 ///
-/// A user's own Rollout is listed with its number of steps, and no step of the file stands in it.
+/// A user's own Rollout is listed with its number of steps; no step of the file stands in it, and the
+/// gates of a blue/green strategy are not its own.
 /// Deployments whose pods a user's own Rollout takes over do not count.
 pub(super) fn step_map(request: &RenderRequest, drafts: &[Draft], made: &BTreeSet<String>) -> StepMap {
-    let mut rollouts = BTreeMap::new();
+    let (mut rollouts, mut blue_green) = (BTreeMap::new(), BTreeSet::new());
     let mut workloads = Vec::new();
     let taken_over = convert::taken_over(drafts);
     let is_taken_over =
@@ -27,6 +28,10 @@ pub(super) fn step_map(request: &RenderRequest, drafts: &[Draft], made: &BTreeSe
         if kinds::is_rollout(&object) {
             let steps = draft.body.pointer("/spec/strategy/canary/steps");
             let count = steps.and_then(Value::as_array).map_or(0, Vec::len);
+            let is_made = made.contains(&object.name);
+            if is_made && draft.body.pointer("/spec/strategy/blueGreen").is_some() {
+                blue_green.insert(object.name.clone());
+            }
             rollouts.insert(object.name, count);
         } else if kinds::is_counted(&object) && !is_taken_over(&object) {
             workloads.push(object);
@@ -35,7 +40,7 @@ pub(super) fn step_map(request: &RenderRequest, drafts: &[Draft], made: &BTreeSe
     StepMap {
         steps: steps(request, made),
         rollouts,
-        blue_green: BTreeSet::new(),
+        blue_green,
         workloads,
     }
 }

@@ -9,6 +9,7 @@ use aurora_core::tenant::Tenant;
 use super::*;
 
 mod hostile;
+mod strategies;
 
 mod port_laws {
     aurora_core::renderer_laws!(crate::render::ArgoRenderer);

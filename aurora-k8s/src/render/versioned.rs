@@ -35,38 +35,70 @@ type Key = (String, String);
 
 /// Renames what pod templates name, and the references to it.
 ///
-/// Templates of Jobs keep the plain names: they cannot change once they are applied.
+/// Templates of Jobs keep the plain names, and so the plain objects are there too: a Job's template
+/// cannot change once it is applied, and it runs with what is there when it starts.
 pub(super) fn rename(drafts: &mut Vec<Draft>, report: &mut Report) {
     fold_string_data(drafts);
     let (by_templates, plainly) = references(drafts, report);
+    let taken = taken(drafts);
     let mut names: BTreeMap<Key, String> = BTreeMap::new();
-    let mut plain = Vec::new();
-    for draft in drafts.iter_mut() {
+    let mut kept = Vec::with_capacity(drafts.len());
+    for mut draft in drafts.drain(..) {
         let object = draft.object();
         let key = (object.kind.clone(), object.name.clone());
-        if !kinds::is_configuration(&object) || !is_versioned(draft, report) || !by_templates.contains(&key) {
+        if !kinds::is_configuration(&object) || !is_versioned(&draft, report) || !by_templates.contains(&key)
+        {
+            kept.push(draft);
             continue;
         }
         let name = format!("{}-{}", object.name, content_hash(&draft.body));
-        if name.len() > 253 {
-            let what = format!(
-                "is too long for a versioned name ({} of 253 characters)",
-                name.len()
-            );
-            let hint = format!("shorten it, or annotate the object with {VERSIONED_ANNOTATION}: \"false\"");
-            report.error(&draft.place, "longName", "/metadata/name", &what, &hint);
+        let is_there = taken.get(&(object.kind.clone(), name.clone()));
+        if is_there == Some(&false) || name.len() > 253 {
+            refuse_name(&draft, &name, report);
+            kept.push(draft);
             continue;
         }
         if plainly.contains(&key) {
-            plain.push(draft.clone());
+            kept.push(draft.clone());
         }
-        version(draft, &object, &name);
+        if is_there.is_none() {
+            version(&mut draft, &object, &name);
+            kept.push(draft);
+        }
         names.insert(key, name);
     }
-    drafts.append(&mut plain);
+    *drafts = kept;
     for draft in drafts.iter_mut() {
         rewrite(draft, &names);
     }
+}
+
+/// Configuration of the plan, and whether it stands there under a versioned name already.
+fn taken(drafts: &[Draft]) -> BTreeMap<Key, bool> {
+    let configuration = drafts
+        .iter()
+        .filter(|draft| kinds::is_configuration(&draft.object()));
+    configuration
+        .map(|draft| {
+            let object = draft.object();
+            ((object.kind, object.name), is_version(draft))
+        })
+        .collect()
+}
+
+fn refuse_name(draft: &Draft, name: &str, report: &mut Report) {
+    let out = format!("annotate the object with {VERSIONED_ANNOTATION}: \"false\"");
+    let (code, what, hint) = if name.len() > 253 {
+        let what = format!(
+            "is too long for a versioned name ({} of 253 characters)",
+            name.len()
+        );
+        ("longName", what, format!("shorten it, or {out}"))
+    } else {
+        let what = format!("would be `{name}` with its version, which another object of the plan is called");
+        ("nameTaken", what, format!("rename one of them, or {out}"))
+    };
+    report.error(&draft.place, code, "/metadata/name", &what, &hint);
 }
 
 /// `stringData` is another way to write `data`, and a trap when keys leave it.
@@ -127,7 +159,7 @@ fn has_fixed_template(object: &ObjectRef) -> bool {
     object.group == "batch" && object.kind == "Job"
 }
 
-/// Names in objects other than pod templates; in custom resources every text may be one.
+/// Names in objects other than pod templates; in custom resources and storage every text may be one.
 fn of_others(draft: &Draft, present: &BTreeSet<Key>) -> Vec<Key> {
     let object = draft.object();
     let body = Node::root(&draft.body);
@@ -135,9 +167,13 @@ fn of_others(draft: &Draft, present: &BTreeSet<Key>) -> Vec<Key> {
     match (object.group.as_str(), object.kind.as_str()) {
         ("networking.k8s.io", "Ingress") => {
             let tls = body.path(&["spec", "tls"]).items();
-            tls.iter()
-                .filter_map(|entry| secret(entry.name("secretName")))
-                .collect()
+            let tls = tls.iter().filter_map(|entry| secret(entry.name("secretName")));
+            // Controllers are told of Secrets and ConfigMaps in annotations, often as namespace/name.
+            let annotations = body.path(&["metadata", "annotations"]).entries();
+            let annotated = annotations.iter().filter_map(|(_, text)| text.value.as_str());
+            let annotated =
+                annotated.flat_map(|text| both(text.rsplit_once('/').map_or(text, |(_, name)| name)));
+            tls.chain(annotated.filter(|key| present.contains(key))).collect()
         }
         ("", "ServiceAccount") => ["imagePullSecrets", "secrets"]
             .iter()
@@ -153,19 +189,22 @@ fn of_others(draft: &Draft, present: &BTreeSet<Key>) -> Vec<Key> {
                 .filter(|key| present.contains(key))
                 .collect()
         }
+        ("", "PersistentVolume") | ("storage.k8s.io", "StorageClass") => named_somewhere(&body, present),
         (group, _) if !kinds::is_built_in(group) && !kinds::is_rollout(&object) => {
-            let mut texts = BTreeSet::new();
-            for (_, field) in body.entries().iter().filter(|(key, _)| *key != "metadata") {
-                collect_texts(field.value, &mut texts);
-            }
-            texts
-                .into_iter()
-                .flat_map(both)
-                .filter(|key| present.contains(key))
-                .collect()
+            named_somewhere(&body, present)
         }
         _ => Vec::new(),
     }
+}
+
+/// Configuration that any text of an object names, its metadata aside.
+fn named_somewhere(body: &Node<'_>, present: &BTreeSet<Key>) -> Vec<Key> {
+    let mut texts = BTreeSet::new();
+    for (_, field) in body.entries().iter().filter(|(key, _)| *key != "metadata") {
+        collect_texts(field.value, &mut texts);
+    }
+    let keys = texts.into_iter().flat_map(both);
+    keys.filter(|key| present.contains(key)).collect()
 }
 
 fn both(name: &str) -> [Key; 2] {
@@ -206,10 +245,14 @@ fn is_versioned(draft: &Draft, report: &mut Report) -> bool {
     // A controller fills these in, so they must stay changeable.
     let filled =
         draft.body.get("type").and_then(Value::as_str) == Some("kubernetes.io/service-account-token");
-    let done = draft
+    wanted && !filled && !is_version(draft)
+}
+
+/// It stands under the name of its own content.
+fn is_version(draft: &Draft) -> bool {
+    draft
         .annotation(VERSION_OF_ANNOTATION)
-        .is_some_and(|base| draft.object().name == format!("{base}-{}", content_hash(&draft.body)));
-    wanted && !filled && !done
+        .is_some_and(|base| draft.object().name == format!("{base}-{}", content_hash(&draft.body)))
 }
 
 fn content_hash(body: &Value) -> String {

@@ -102,6 +102,15 @@ impl World {
                 return Err(format!("{place}: {field} is {ours:?}, recorded {theirs:?}"));
             }
         }
+        for field in ["activeSelector", "previewSelector"] {
+            let (theirs, ours) = (
+                recorded["blueGreen"][field].as_str(),
+                live["blueGreen"][field].as_str(),
+            );
+            if theirs.map(rename).as_deref() != ours {
+                return Err(format!("{place}: {field} is {ours:?}, recorded {theirs:?}"));
+            }
+        }
         let counters = [
             "replicas",
             "updatedReplicas",
@@ -153,13 +162,23 @@ impl World {
             }
         }
         let ours = self.sets(of);
-        let ready: i64 = ours.values().map(|(_, _, ready)| ready).sum();
+        // The counts of a blue/green Rollout are those of the pods that users find.
+        let active = live["blueGreen"]["activeSelector"].as_str();
+        let counted = ours
+            .iter()
+            .filter(|(hash, _)| active.is_none_or(|active| active == *hash || !ours.contains_key(active)));
+        let ready: i64 = counted.map(|(_, (_, _, ready))| ready).sum();
         if ready != live["readyReplicas"].as_i64().unwrap_or(0) {
             return Err(format!(
                 "{place}: {ready} pods are ready, the status says {}",
                 live["readyReplicas"]
             ));
         }
+        // Where the recorded status counts pods that are not there, the real controller was behind the pods.
+        let counted = recorded["replicas"].as_i64().unwrap_or(0);
+        let behind = recorded_sets
+            .iter()
+            .all(|sets| sets.values().map(|(_, pods, _)| pods).sum::<i64>() < counted);
         for (theirs, name) in renaming {
             // The recorder's watches of ReplicaSets and pods may lag behind that of the Rollout: the lines on
             // both sides of the act count, and ready pods are compared by the counter in the status.
@@ -169,9 +188,9 @@ impl World {
                 .collect();
             let held = ours.get(&name);
             let last = next == 0;
-            let equal = seen
-                .iter()
-                .any(|seen| held.is_some_and(|held| held.0 == seen.0 && (held.1 == seen.1 || last)));
+            let equal = seen.iter().any(|seen| {
+                held.is_some_and(|held| held.0 == seen.0 && (held.1 == seen.1 || last || behind))
+            });
             if !seen.is_empty() && !equal {
                 return Err(format!(
                     "{place}: pods of {name} ({theirs}) are {held:?}, recorded {seen:?}"

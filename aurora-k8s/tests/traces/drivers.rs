@@ -5,6 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::blue_green::{
+    bluegreen_abort, bluegreen_abort_after_promotion, bluegreen_auto_preview1, bluegreen_promote,
+    bluegreen_rollback_within_delay, bluegreen_services_reapplied, bluegreen_services_reapplied_touched,
+    bluegreen_services_with_hash, bluegreen_stale_hash, service_selector_wipe_bg,
+};
 use crate::executor::{executor, executor_under_load, paced_executor};
 use crate::objects::{
     adoption_orphaned_first, adoption_same_name, canary_services_reapplied, delete_foreground,
@@ -58,6 +63,21 @@ drivers! {
     "adoption-orphaned-first" => adoption_orphaned_first,
     "race-two-patches" => race_two_patches,
     "plugin-verbs" => plugin_verbs,
+    "bluegreen-promote" => bluegreen_promote,
+    "bluegreen-abort" => bluegreen_abort,
+    "bluegreen-auto-preview1" => bluegreen_auto_preview1,
+    "bluegreen-rollback-within-delay" => bluegreen_rollback_within_delay,
+    "bluegreen-abort-after-promotion" => bluegreen_abort_after_promotion,
+    "bluegreen-services-reapplied" => bluegreen_services_reapplied,
+    "bluegreen-services-reapplied-touched" => bluegreen_services_reapplied_touched,
+    "bluegreen-services-with-hash" => bluegreen_services_with_hash,
+    "bluegreen-stale-hash" => bluegreen_stale_hash,
+    "service-selector-wipe-bg" => service_selector_wipe_bg,
+    "rule-bluegreen-early-shutdown" => executor,
+    "rule-bluegreen-lost-hash" => executor,
+    "rule-bluegreen-older-template-no-gate" => executor,
+    "rule-bluegreen-rollbacks" => paced_executor,
+    "rule-bluegreen-service-deleted" => executor,
     "rule-api-killed-at-gate" => executor,
     "rule-cancel-mid-apply" => executor_under_load,
     "rule-cancel-mid-apply-stamped" => executor,

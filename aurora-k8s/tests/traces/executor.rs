@@ -2,7 +2,7 @@
 //!
 //! Each recorded act is replayed once its Rollout has gone through what it had gone through then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aurora_k8s::sim::{Delete, resource};
 use serde_json::{Value, json};
@@ -49,6 +49,7 @@ async fn replay(w: &mut World, paced: bool) -> Outcome {
         ..Plans::default()
     };
     let mut gates = 0;
+    let mut lacking = BTreeSet::new();
     while let Some(act) = w.coming_act() {
         let (log, text) = act
             .text
@@ -75,12 +76,27 @@ async fn replay(w: &mut World, paced: bool) -> Outcome {
             w.switched = gates == 2;
         }
         w.next_act(&act.text)?;
+        if let Some((name, _)) = text
+            .strip_prefix("Service ")
+            .and_then(|rest| rest.split_once(" lacks its hash"))
+        {
+            lacking.insert(name.to_owned());
+        }
         if text == "plan accepted" {
             plans.accept(log, &act);
         } else if let Some(what) = text.strip_prefix("applied ") {
-            apply(w, &act, &plans.manifest(log, what)?)?;
+            let mut manifest = plans.manifest(log, what)?;
+            let name = what.split_once('/').map_or("", |(_, name)| name);
+            if lacking.remove(name) {
+                w.give_hash(&mut manifest);
+            }
+            apply(w, &act, &manifest)?;
         } else {
             other(w, &act, text, &plans.written_down[0])?;
+            if text.starts_with("end the delay") {
+                // What comes next came when the pods were gone.
+                w.quiet().await;
+            }
         }
     }
     for of in w.rollouts.clone() {
@@ -128,9 +144,15 @@ impl Plans {
                 .written_down
                 .iter()
                 .find(|plan| plan.contains_key(what) && !used.contains(plan));
-            let plan = fresh
-                .cloned()
-                .unwrap_or_else(|| other_version(&self.written_down[0], what));
+            // One that changes no configuration of the first is the first again, but for what asks at its gates.
+            let same = !what.starts_with("ConfigMap/") && used.contains(&self.written_down[0]);
+            let plan = fresh.cloned().unwrap_or_else(|| {
+                if same && what.ends_with("-active") {
+                    self.written_down[0].clone()
+                } else {
+                    other_version(&self.written_down[0], what)
+                }
+            });
             self.by_digest.insert(digest.clone(), plan);
         }
         let plan = &self.by_digest[&digest];
@@ -218,6 +240,22 @@ fn other(w: &mut World, act: &Act, text: &str, first: &Plan) -> Outcome {
         let rendered = first["Rollout/web"]["spec"]["template"].clone();
         w.edit("web", |rollout| rollout["spec"]["template"] = rendered.clone())?;
     }
+    if text == "a person deletes both Services of web" {
+        w.delete(&resource::SERVICES, "web-active");
+        w.delete(&resource::SERVICES, "web-preview");
+    }
+    if text == "a person deletes web-active at the gate" {
+        w.delete(&resource::SERVICES, "web-active");
+    }
+    if text == "a person removes the hash from web-active" {
+        w.change(&resource::SERVICES, "web-active", |service| {
+            let selector = service["spec"]["selector"].as_object_mut().unwrap();
+            selector.remove(crate::world::HASH_LABEL);
+        })?;
+    }
+    if text.starts_with("set scale-down-deadline") || text.starts_with("end the delay") {
+        w.end_delays()?;
+    }
     if text.starts_with("HPA deleted") {
         w.delete(&resource::HORIZONTAL_POD_AUTOSCALERS, "web");
     }
@@ -243,6 +281,33 @@ impl World {
         {
             service["spec"]["selector"][crate::world::HASH_LABEL] = hash;
         }
+    }
+
+    /// What a Service of a blue/green Rollout selects when it lost its hash.
+    fn give_hash(&self, service: &mut Value) {
+        let name = service["metadata"]["name"].as_str().unwrap();
+        let (of, role) = name.rsplit_once('-').unwrap();
+        let field = if role == "active" {
+            "stableRS"
+        } else {
+            "currentPodHash"
+        };
+        let hash = self.rollout(of).unwrap()["status"][field].clone();
+        service["spec"]["selector"][crate::world::HASH_LABEL] = hash;
+    }
+
+    /// Ends the scale-down delay of every ReplicaSet, as a person would.
+    fn end_delays(&self) -> Outcome {
+        let namespace = &self.recording.name;
+        for set in self.objects.list(&resource::REPLICA_SETS, Some(namespace)).items {
+            if set["metadata"]["annotations"]["scale-down-deadline"].is_string() {
+                let name = set["metadata"]["name"].as_str().unwrap();
+                self.change(&resource::REPLICA_SETS, name, |set| {
+                    set["metadata"]["annotations"]["scale-down-deadline"] = json!("2020-01-01T00:00:00Z");
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// The image `switch` behaves until it is switched; pods that start later crash.

@@ -261,7 +261,7 @@ impl World {
     }
 
     /// Checks that a Service selects the pods of the hash in this field of the Rollout's status, or of all.
-    fn points(&self, service: &str, field: Option<&str>) -> Outcome {
+    pub(crate) fn points(&self, service: &str, field: Option<&str>) -> Outcome {
         let held = self.service(service)["spec"]["selector"].get(HASH_LABEL).cloned();
         let wanted = field.map(|field| self.rollout("web").unwrap()["status"][field].clone());
         if held == wanted {
@@ -270,7 +270,20 @@ impl World {
         Err(format!("{service} selects {held:?}, not {wanted:?}"))
     }
 
-    fn change(&self, kind: &Resource, name: &str, change: impl Fn(&mut Value)) -> Outcome {
+    /// Checks that a Service selects the pods of a hash.
+    pub(crate) fn selects(&self, service: &str, hash: &str) -> Outcome {
+        let held = &self.service(service)["spec"]["selector"][HASH_LABEL];
+        if held == hash {
+            return Ok(());
+        }
+        Err(format!("{service} selects {held}, not {hash}"))
+    }
+
+    pub(crate) fn object(&self, kind: &Resource, name: &str) -> Arc<Value> {
+        self.objects.get(kind, &self.recording.name, name).unwrap()
+    }
+
+    pub(crate) fn change(&self, kind: &Resource, name: &str, change: impl Fn(&mut Value)) -> Outcome {
         let mut next = (*self.objects.get(kind, &self.recording.name, name).unwrap()).clone();
         change(&mut next);
         let written = self.objects.update(kind, &self.recording.name, name, None, next);

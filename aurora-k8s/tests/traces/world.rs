@@ -421,7 +421,7 @@ pub(crate) fn rollout_of(set: &Value) -> Option<&str> {
     owner["name"].as_str().filter(|_| owner["kind"] == "Rollout")
 }
 
-fn check_answer(act: &Act, answer: &Result<Arc<Value>, ObjectError>) -> Outcome {
+pub(crate) fn check_answer(act: &Act, answer: &Result<Arc<Value>, ObjectError>) -> Outcome {
     let code = match answer {
         Ok(_) => 200,
         Err(ObjectError::Conflict { .. }) => 409,

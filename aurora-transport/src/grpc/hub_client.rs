@@ -26,11 +26,12 @@ use tonic::{Status, Streaming};
 
 use super::bearer::with_token;
 use super::connector::{InvalidEndpoint, dial, endpoint};
-use super::hub_service::update_of;
+use super::proto::agent as agent_pb;
 use super::proto::hub as pb;
 use super::proto::hub::hub_routing_client::HubRoutingClient;
 use super::status::kind;
 use super::trust::Trust;
+use super::wire::bad_command;
 
 /// Frames that wait for the connection; a caller waits when it is full.
 const OUT_CAPACITY: usize = 64;
@@ -350,6 +351,11 @@ impl Drop for Reader {
             }
         }
     }
+}
+
+/// The wire's update as the domain's, or the failure that stands for it.
+fn update_of(wire: agent_pb::Update) -> Update {
+    Update::try_from(wire).unwrap_or_else(bad_command)
 }
 
 fn unavailable(source: BoxError) -> RouteError {

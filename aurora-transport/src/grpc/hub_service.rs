@@ -25,8 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::bearer::authenticate;
-use super::proto::agent as agent_pb;
+use super::authenticate::authenticate;
 use super::proto::hub as pb;
 use super::proto::hub::hub_routing_server::{HubRouting, HubRoutingServer};
 use super::status::status;
@@ -371,9 +370,4 @@ fn refusal(error: &RouteError) -> pb::Refused {
         _ => pb::Refusal::Unavailable,
     };
     refused(reason, ErrorChain(error).to_string())
-}
-
-/// The wire's update as the domain's, or the failure that stands for it.
-pub(super) fn update_of(wire: agent_pb::Update) -> Update {
-    Update::try_from(wire).unwrap_or_else(super::wire::bad_command)
 }

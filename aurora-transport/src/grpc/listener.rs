@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::bearer::authenticate;
+use super::authenticate::authenticate;
 use super::proto::agent as pb;
 use super::proto::agent::agent_hub_server::{AgentHub, AgentHubServer};
 use super::serve::PeerAddress;

@@ -1,21 +1,41 @@
 //! Agent sessions and caller streams over gRPC and TLS.
+//!
+//! ```text
+//!  Agent ── GrpcConnector ══ TLS ══ GrpcListener ──▶ Hub ◀── RoutingService ══ TLS ══ HubClient ── ControlPlane
+//! ```
+//!
+//! | feature | gives |
+//! |---|---|
+//! | `grpc-client` | [`GrpcConnector`] and [`HubClient`], which dial out, their [`Trust`], and the codec of [`frame`]s |
+//! | `grpc` | the other ends too: `GrpcListener`, `RoutingService`, and `serve` on one TLS listener |
 
+#[cfg(feature = "grpc")]
+mod authenticate;
 mod bearer;
 mod connector;
+pub mod frame;
 mod hub_client;
+#[cfg(feature = "grpc")]
 mod hub_service;
+#[cfg(feature = "grpc")]
 mod listener;
+#[cfg(feature = "grpc")]
 mod serve;
 mod status;
+#[cfg(feature = "grpc")]
 mod tls;
 mod trust;
 mod wire;
 
 pub use self::connector::{GrpcConnector, InvalidEndpoint};
 pub use self::hub_client::HubClient;
+#[cfg(feature = "grpc")]
 pub use self::hub_service::RoutingService;
+#[cfg(feature = "grpc")]
 pub use self::listener::GrpcListener;
+#[cfg(feature = "grpc")]
 pub use self::serve::{PeerAddress, listen, serve};
+#[cfg(feature = "grpc")]
 pub use self::tls::{ServerTls, TlsError};
 pub use self::trust::Trust;
 

@@ -1,7 +1,9 @@
 //! One table between error kinds and gRPC codes.
 
 use aurora_core::error::ErrorKind;
-use tonic::{Code, Status};
+use tonic::Code;
+#[cfg(feature = "grpc")]
+use tonic::Status;
 
 /// Each kind and its code, to be read in both directions: the first row of a code counts.
 const TABLE: [(ErrorKind, Code); 11] = [
@@ -19,6 +21,7 @@ const TABLE: [(ErrorKind, Code); 11] = [
 ];
 
 /// An error as a status.
+#[cfg(feature = "grpc")]
 pub(super) fn status(kind: ErrorKind, message: impl Into<String>) -> Status {
     let code = TABLE
         .iter()
@@ -39,7 +42,7 @@ pub(super) fn kind(code: Code) -> ErrorKind {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "grpc"))]
 mod tests {
     use super::*;
 

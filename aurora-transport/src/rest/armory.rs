@@ -193,7 +193,7 @@ fn constraints(target: &TargetView, place: &str, gates: &[GateView], depends_on:
     gates.iter().enumerate().map(step).collect()
 }
 
-fn pause(gate: &GateView) -> PauseStep {
+pub(super) fn pause(gate: &GateView) -> PauseStep {
     let until_approved = gate.kind == "approval";
     let duration = gate.seconds.filter(|_| !until_approved);
     PauseStep {
@@ -203,7 +203,7 @@ fn pause(gate: &GateView) -> PauseStep {
     }
 }
 
-fn gate_status(gate: &GateView) -> ArmoryStatus {
+pub(super) fn gate_status(gate: &GateView) -> ArmoryStatus {
     match gate.state.as_str() {
         "standing" if gate.kind == "approval" => ArmoryStatus::AwaitingApproval,
         "standing" => ArmoryStatus::Paused,

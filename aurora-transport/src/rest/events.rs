@@ -81,6 +81,7 @@ async fn stream(
         None => list::filters(&mut params)?.filter(grant.principal()),
         Some(_) => RowFilter::everything(),
     };
+    let follow = params.flag("follow")?.unwrap_or(true);
     params.finish()?;
     // What a browser sends by itself after a break is newer than what stands in the address.
     let last = headers
@@ -92,7 +93,12 @@ async fn stream(
         None => Place::after(api.inner.plane.feed_head(&grant).await?),
     };
     let slot = Slot::take(&api, &grant)?;
-    let wanted = Wanted { only, topics, filter };
+    let wanted = Wanted {
+        follow,
+        only,
+        topics,
+        filter,
+    };
     let viewer = Viewer::begin(api, grant, place, wanted, slot).await?;
     let frames = futures::stream::unfold(viewer, Viewer::next);
     let headers = [
@@ -157,6 +163,8 @@ impl Place {
 
 /// What a stream tells of.
 struct Wanted {
+    /// Whether it goes on after what there is.
+    follow: bool,
     only: Option<PipelineId>,
     topics: Vec<String>,
     filter: RowFilter,
@@ -199,14 +207,14 @@ impl Viewer {
             visibility: visibility(grant.principal()),
         };
         frames.push_back((Some(place), StreamEvent::Hello(hello)));
-        let (place, items) = match open(&api, &grant, wanted.only, place.after).await {
+        let (place, items) = match open(&api, &grant, &wanted, place.after).await {
             Ok(items) => (place, items),
             // A cursor from before a store was restored: the client reads anew and goes on from now.
             Err(ControlError::Invalid { .. }) => {
                 let place = Place::after(api.inner.plane.feed_head(&grant).await?);
                 let reason = "cursorUnknown".to_owned();
                 frames.push_back((Some(place), StreamEvent::Resync(Resync { reason })));
-                (place, open(&api, &grant, wanted.only, place.after).await?)
+                (place, open(&api, &grant, &wanted, place.after).await?)
             }
             Err(error) => return Err(error.into()),
         };
@@ -276,7 +284,16 @@ impl Viewer {
                 tracing::warn!(error = %ErrorChain(&error), "event stream broken off");
                 self.say_bye("broken", self.spread());
             }
-            None => self.say_bye("ended", Duration::ZERO),
+            None => {
+                if !self.wanted.follow {
+                    // From here a later request goes on.
+                    let now = self.api.inner.clock.now();
+                    let cursor = self.place.after;
+                    self.frames
+                        .push_back((None, StreamEvent::Beat(Beat { now, cursor })));
+                }
+                self.say_bye("ended", Duration::ZERO);
+            }
         }
     }
 
@@ -388,10 +405,11 @@ impl Viewer {
 async fn open(
     api: &Api,
     grant: &Grant<ReadPipelines>,
-    only: Option<PipelineId>,
+    wanted: &Wanted,
     after: Cursor,
 ) -> Result<FeedItems, ControlError> {
-    match only {
+    match wanted.only {
+        only if !wanted.follow => api.inner.plane.events_so_far(grant, only, after).await,
         Some(id) => api.inner.plane.pipeline_events(grant, id, after).await,
         None => api.inner.plane.events(grant, after).await,
     }

@@ -13,6 +13,7 @@ mod audit;
 mod authenticate;
 mod bodies;
 pub mod client;
+mod compat;
 mod deprecated;
 mod events;
 mod fleet;
@@ -58,6 +59,10 @@ pub use armory::{DeploymentStep, Environment, PauseStep, PipelineStatus, Step};
 pub use bodies::{
     ApplicationAnswer, ApplicationsAnswer, ApprovalsAnswer, AuditAnswer, DiffAnswer, HistoryAnswer,
     ObjectAnswer, PlanAnswer,
+};
+pub use compat::{
+    Credential, DeployedObject, DeploymentStatus, KubernetesStatus, Me, MeTenant, Role, StrategyStatus,
+    StrategyStep, TenantEntry,
 };
 pub use frames::{
     Beat, Before, Bye, Hello, HistoryAppended, Match, PipelineChanged, Resync, StreamEvent, TimelineAppended,
@@ -113,6 +118,7 @@ struct Inner {
     rate: RequestRate,
     buckets: rate::Buckets,
     submits: Semaphore,
+    credentials: Option<Vec<Credential>>,
 }
 
 impl fmt::Debug for Api {
@@ -139,6 +145,7 @@ impl Api {
                 rate: RequestRate::default(),
                 buckets: rate::Buckets::default(),
                 submits: Semaphore::new(SUBMITS),
+                credentials: None,
             }),
         }
     }
@@ -170,6 +177,12 @@ impl Api {
     /// The document that describes the API, as it is served at `/openapi.json`.
     pub fn openapi() -> String {
         openapi::text()
+    }
+
+    /// Lists these credentials to whoever manages their tenant; by default it says that it knows of none.
+    #[must_use]
+    pub fn with_credentials(self, credentials: Vec<Credential>) -> Self {
+        self.changed(|inner| inner.credentials = Some(credentials))
     }
 
     /// The method and the path of every route there is.
@@ -235,6 +248,7 @@ impl Api {
                 rate: shared.rate,
                 buckets: rate::Buckets::default(),
                 submits: Semaphore::new(SUBMITS),
+                credentials: shared.credentials.clone(),
             },
         };
         change(&mut inner);

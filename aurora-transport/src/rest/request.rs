@@ -67,6 +67,11 @@ impl Params {
         Ok(values)
     }
 
+    /// Yes or no.
+    pub(super) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Refusal> {
+        self.parsed(name, "true or false")
+    }
+
     /// A whole number between two.
     pub(super) fn within(
         &mut self,

@@ -1,10 +1,10 @@
 //! The table of routes.
 
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use http::Method;
 
 use super::{
-    Api, acts, applications, approvals, audit, events, fleet, list, openapi, pipelines, plans, submit,
+    Api, acts, applications, approvals, audit, compat, events, fleet, list, openapi, pipelines, plans, submit,
 };
 
 /// One route: the tests go through all of them.
@@ -23,6 +23,11 @@ pub(super) fn routes() -> Vec<Route> {
     };
     let write = |path, handler| Route {
         method: Method::POST,
+        path,
+        handler,
+    };
+    let other = |method, path, handler| Route {
+        method,
         path,
         handler,
     };
@@ -61,5 +66,22 @@ pub(super) fn routes() -> Vec<Route> {
         read("/agents/{agent}", get(fleet::agent)),
         read("/accounts", get(fleet::accounts)),
         read("/identity/connected-agents", get(fleet::connected)),
+        read("/me", get(compat::me)),
+        // What only clients of the older product ask for.
+        read("/pipelines/{id}/config", get(compat::config)),
+        read("/deployments/{id}", get(compat::deployment)),
+        read("/deploy-engine/deployments/{id}", get(compat::deployment)),
+        write("/v1/graphql", post(compat::queue)),
+        read("/environments", get(compat::environments)),
+        write("/environments", post(compat::later)),
+        read("/roles", get(compat::roles)),
+        write("/roles", post(compat::later)),
+        other(Method::PUT, "/roles/{id}", put(compat::later)),
+        other(Method::DELETE, "/roles/{id}", delete(compat::later)),
+        read("/credentials", get(compat::credentials)),
+        write("/credentials", post(compat::later)),
+        other(Method::DELETE, "/credentials/{id}", delete(compat::later)),
+        read("/credentials/{id}/roles", get(compat::later)),
+        other(Method::PUT, "/credentials/{id}/roles", put(compat::later)),
     ]
 }

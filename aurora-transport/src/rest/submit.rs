@@ -1,6 +1,6 @@
 //! Submitting a deploy file.
 
-use aurora_core::authz::Deploy;
+use aurora_core::authz::{Deploy, Grant};
 use aurora_core::control::Submission;
 use aurora_core::deploy_file::{MAX_DEPLOY_FILE_BYTES, MAX_SUBMIT_BYTES, Problem, manifests, parse_submit};
 use axum::extract::{Request, State};
@@ -13,6 +13,7 @@ use serde_json::json;
 use super::Api;
 use super::answer::with_type;
 use super::authenticate::Granted;
+use super::compat::{Location, Wanted};
 use super::problem::Refusal;
 use super::request::{Params, body, door, media_type};
 use super::wire::SubmitAnswer;
@@ -24,6 +25,8 @@ const START_BY_LINK: &str = "application/vnd.start.kubernetes.pipeline.v2.link+j
 /// The name of the deploy file where the client calls it; stands in problems.
 pub const FILE_NAME: HeaderName = HeaderName::from_static("x-aurora-file-name");
 const MAX_FILE_NAME: usize = 256;
+/// The names of some targets.
+const MAX_LINK_BODY: usize = 64 * 1024;
 
 /// `POST /pipelines/kubernetes`
 pub(super) async fn submit(
@@ -37,7 +40,7 @@ pub(super) async fn submit(
     let answer_type = match media_type(&parts.headers).as_str() {
         START => START,
         "application/json" | "application/yaml" | "application/x-yaml" | "text/yaml" => "application/json",
-        START_BY_LINK => return Err(Refusal::not_yet("a deploy file by link")),
+        START_BY_LINK => return by_link(&api, &grant, parts, content).await,
         other => {
             let detail = format!(
                 "a deploy file is application/json, application/yaml or {START}, not `{}`",
@@ -76,6 +79,23 @@ pub(super) async fn submit(
         response.headers_mut().insert(LOCATION, location);
     }
     Ok(response)
+}
+
+/// What an earlier run was started with, or what lies somewhere else.
+async fn by_link(
+    api: &Api,
+    grant: &Grant<Deploy>,
+    parts: http::request::Parts,
+    content: axum::body::Body,
+) -> Result<Response, Refusal> {
+    let location = Location::of(&parts.headers)?;
+    let wanted = Wanted::read(&body(content, MAX_LINK_BODY).await?)?;
+    let door = door(&parts.headers)?;
+    let _ = (api, grant, wanted, door);
+    match location {
+        Location::Earlier(_) => Err(Refusal::not_yet("starting an earlier run again by link")),
+        Location::Elsewhere(_) => Err(Refusal::not_yet("a deploy file by link")),
+    }
 }
 
 fn file_name(headers: &http::HeaderMap) -> Result<String, Refusal> {

@@ -101,7 +101,12 @@ impl AgentConfig {
         let client = ClientConfig::read(&mut settings);
         let place = Place::read(&mut settings);
         let policy = policy(&mut settings);
-        let replicas = settings.parsed("replicas");
+        let replicas = settings.parsed("replicas").and_then(|replicas: u32| {
+            if replicas == 0 {
+                settings.problem("replicas", "at least 1 instance runs; 0 would be no agent");
+            }
+            (replicas > 0).then_some(replicas)
+        });
         let connector = hub.zip(issuer.as_ref()).and_then(|(hub, issuer)| {
             GrpcConnector::new(&hub, issuer.trust())
                 .map_err(|error| settings.problem("hub", &error.to_string()))

@@ -1,28 +1,37 @@
-//! How a server process ends.
+//! How a process ends: its exit codes.
 
 use std::process::ExitCode;
 
-/// Why the process ends.
+/// How a process ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exit {
-    /// It was told to, and finished what it had in hand.
-    Clean,
-    /// Something broke, or did not end within the grace period.
+    /// What it followed was cancelled by a person, rejected, expired or superseded.
+    Cancelled,
+    /// Something broke, failed, or did not end within the grace period.
     Failed,
-    /// The command line is not one.
+    /// Another run holds the application.
+    Held,
+    /// It did what it was asked, or was told to stop and finished what it had in hand.
+    Succeeded,
+    /// The time to watch ran out.
+    TimedOut,
+    /// The command line is not one, or a file is not valid.
     Usage,
-    /// The configuration is wrong; everything that is wrong was said.
-    Configuration,
+    /// A server's configuration is wrong; everything that is wrong was said.
+    WrongConfiguration,
 }
 
 impl Exit {
     /// The process's exit code.
     pub const fn code(self) -> u8 {
         match self {
-            Self::Clean => 0,
+            Self::Succeeded => 0,
             Self::Failed => 1,
             Self::Usage => 2,
-            Self::Configuration => 64,
+            Self::Held => 3,
+            Self::Cancelled => 4,
+            Self::TimedOut => 5,
+            Self::WrongConfiguration => 64,
         }
     }
 }

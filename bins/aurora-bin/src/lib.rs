@@ -43,7 +43,9 @@
 //! |---|---|
 //! | [`settings`] | one table of settings, read from flags, environment, file and defaults |
 //! | [`process`] | the course of a process, from its arguments to its exit code |
-//! | [`exit`] | the exit codes of a server |
+//! | [`exit`] | the exit codes |
+//! | [`signals`] | the signals that end a process |
+//! | `cluster` | a cluster that is reached or simulated (feature `cluster`) |
 //! | [`telemetry`] | logs as text or JSON, metrics |
 //! | [`health`] | `/livez`, `/readyz`, `/metrics` |
 //! | [`http_server`] | a router served over TCP or TLS until it is told to stop |
@@ -52,6 +54,8 @@
 //! | [`tls`] | certificates from files, or a certificate authority of its own |
 //! | [`identity`] | what verifies and gets tokens, built from settings |
 
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod exit;
 pub mod health;
 pub mod http_server;
@@ -59,6 +63,7 @@ pub mod identity;
 pub mod process;
 pub mod rebuilt;
 pub mod settings;
+pub mod signals;
 #[cfg(feature = "store")]
 pub mod store;
 pub mod telemetry;

@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::health::Health;
 use crate::http_server::HttpServer;
 use crate::settings::{InvalidConfig, Settings, Spec};
+use crate::signals::Signals;
 use crate::telemetry::{self, LogFilter, LogFormat};
 
 /// What a role gets from its process.
@@ -87,18 +88,18 @@ pub fn main<C>(
             // Help and version are no mistakes.
             let wrong = !matches!(asked.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             let _ = asked.print();
-            return if wrong { Exit::Usage } else { Exit::Clean }.into();
+            return if wrong { Exit::Usage } else { Exit::Succeeded }.into();
         }
     };
     let mut settings = Settings::gather(spec, &arguments, variable);
     let common = Common::read(&mut settings, spec);
     let (common, config) = match (common, read(settings)) {
         (Some(common), Ok(config)) => (common, config),
-        (_, Err(invalid)) => return said(spec.name, &invalid, Exit::Configuration),
-        (None, Ok(_)) => return said(spec.name, &"a common setting is wrong", Exit::Configuration),
+        (_, Err(invalid)) => return said(spec.name, &invalid, Exit::WrongConfiguration),
+        (None, Ok(_)) => return said(spec.name, &"a common setting is wrong", Exit::WrongConfiguration),
     };
     match run(spec.name, common, config, role) {
-        Ok(()) => Exit::Clean.into(),
+        Ok(()) => Exit::Succeeded.into(),
         Err(error) => said(spec.name, &format!("{error:#}"), Exit::Failed),
     }
 }
@@ -139,7 +140,7 @@ fn run<C>(
         };
         let signals = Signals::listen()?;
         let (stop, health) = (process.stop.clone(), process.health.clone());
-        process.tasks.spawn(|end| signals.cancel(stop, health, end));
+        process.tasks.spawn(|end| drain_when_told(signals, stop, health, end));
         // The health listener outlives the drain, so that it can be watched.
         let watched = Tasks::new();
         if let Some(address) = common.health {
@@ -163,48 +164,25 @@ fn run<C>(
     ended
 }
 
-/// The signals that end a process.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            Ok(Self {
-                terminate: signal(SignalKind::terminate()).context("SIGTERM cannot be heard")?,
-                interrupt: signal(SignalKind::interrupt()).context("SIGINT cannot be heard")?,
-            })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
+/// The first signal drains; the second one does not wait for that.
+async fn drain_when_told(
+    mut signals: Signals,
+    stop: CancellationToken,
+    health: Health,
+    end: CancellationToken,
+) {
+    tokio::select! {
+        biased;
+        () = end.cancelled() => return,
+        () = signals.next() => {}
     }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
-    }
-
-    /// The first signal drains.
-    async fn cancel(mut self, stop: CancellationToken, health: Health, end: CancellationToken) {
-        tokio::select! {
-            biased;
-            () = end.cancelled() => return,
-            () = self.next() => {}
-        }
-        tracing::info!("told to stop; draining");
-        health.draining();
-        stop.cancel();
+    tracing::info!("told to stop; draining");
+    health.draining();
+    stop.cancel();
+    tokio::select! {
+        biased;
+        () = end.cancelled() => {}
+        () = signals.end_at_the_next() => {}
     }
 }
 

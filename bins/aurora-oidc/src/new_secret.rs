@@ -25,7 +25,7 @@ pub(crate) fn print(client: Option<&str>) -> ExitCode {
     };
     let line = json!({"clientId": client, "clientSecret": made.secret.expose(), "secretHash": made.hash});
     match writeln!(io::stdout(), "{line}") {
-        Ok(()) => Exit::Clean.into(),
+        Ok(()) => Exit::Succeeded.into(),
         Err(_) => Exit::Failed.into(),
     }
 }

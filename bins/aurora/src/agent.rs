@@ -1,6 +1,5 @@
 //! Agents in this process: beside a simulated cluster, a kubeconfig's or the one this process runs in.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,13 +9,12 @@ use aurora_core::agent::{Agent, AgentHealth, AgentState};
 use aurora_k8s::execute::{AgentPolicy, KubeExecutor};
 use aurora_transport::grpc::{GrpcConnector, Trust};
 use aurora_transport::http::{ReqwestCaller, Roots};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{AgentRunArgs, Output};
-use crate::cluster::Cluster;
+use aurora_bin::cluster::{Cluster, client_inside, client_of};
 use crate::context::{self, Context};
-use crate::exit::Exit;
+use aurora_bin::exit::Exit;
 use crate::{online, print};
 
 /// An agent that is ready to run.
@@ -40,31 +38,9 @@ pub(crate) fn agent(
         .with_software(concat!("aurora/", env!("CARGO_PKG_VERSION"))))
 }
 
-/// A client for one context of a kubeconfig.
-pub(crate) async fn client_of(kubeconfig: &Path, context: &str) -> Result<kube::Client> {
-    let read = || format!("{} cannot be used", kubeconfig.display());
-    let file = Kubeconfig::read_from(kubeconfig).with_context(read)?;
-    let known: Vec<_> = file.contexts.iter().map(|known| known.name.clone()).collect();
-    if !known.iter().any(|name| name == context) {
-        bail!(
-            "{} has no context `{context}`; it has {}",
-            kubeconfig.display(),
-            known.join(", ")
-        );
-    }
-    let options = KubeConfigOptions {
-        context: Some(context.to_owned()),
-        ..KubeConfigOptions::default()
-    };
-    let config = kube::Config::from_custom_kubeconfig(file, &options)
-        .await
-        .with_context(read)?;
-    Ok(kube::Client::try_from(config)?)
-}
-
 /// `aurora agent run`.
 pub(crate) async fn run(args: &AgentRunArgs, output: Output, stop: CancellationToken) -> Result<Exit> {
-    let name = AgentName::new(&args.name)?;
+    let name = args.name.clone();
     let mut credentials = match &args.credentials {
         Some(path) => Context::read(Some(path))?,
         None => {
@@ -89,9 +65,7 @@ pub(crate) async fn run(args: &AgentRunArgs, output: Output, stop: CancellationT
     let mut cluster = None;
     let client = match (&args.kubeconfig, &args.context) {
         (Some(kubeconfig), Some(context)) => client_of(kubeconfig, context).await?,
-        _ if args.in_cluster => kube::Client::try_from(
-            kube::Config::incluster().context("this process does not run in a cluster")?,
-        )?,
+        _ if args.in_cluster => client_inside()?,
         _ if args.simulate => {
             let directory = context::default_state_dir()?.join("clusters").join(name.as_str());
             let started = Cluster::start(name.as_str(), &directory, None).await?;

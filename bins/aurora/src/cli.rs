@@ -1,9 +1,15 @@
 //! The command line: what can be asked for, with help and examples.
 
+mod tools;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use aurora_core::account::AgentName;
+use aurora_core::tenant::InvalidName;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use tools::CompletionsArgs;
 
 /// Deploys new versions of applications to many Kubernetes clusters, step by step.
 #[derive(Debug, Parser)]
@@ -20,7 +26,7 @@ Examples:
   aurora deploy approve 0199… --comment \"ok\"    say yes at the gate it waits at
 
 Exit codes: 0 succeeded, 1 failed, 2 wrong usage or invalid file, 3 another run holds the application,
-4 cancelled, rejected or expired, 5 the watch timed out, 64 wrong configuration of a server."
+4 cancelled, rejected, expired or superseded, 5 the watch timed out, 64 wrong configuration of a server."
 )]
 pub(crate) struct Cli {
     /// How to print: text for people, json or yaml for programs.
@@ -54,11 +60,16 @@ pub(crate) enum Command {
     /// Run an agent, or list those that are known.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Print a script that completes commands and flags in a shell.
+    Completions(CompletionsArgs),
     /// Deploy two versions of an application to two simulated clusters, all in this process.
     Demo(DemoArgs),
     /// Start, follow and decide about pipelines.
     #[command(subcommand)]
     Deploy(DeployCommand),
+    /// Look at everything between this command line and its API, and say how to mend what is wrong.
+    #[command(after_help = "Examples:\n  aurora doctor\n  aurora doctor --context-file other.json -o json\n\nExit code 1 when something failed; warnings alone are 0.")]
+    Doctor,
     /// Print exactly what would be applied, without any server.
     Render(RenderArgs),
     /// Run a simulated Kubernetes cluster with Argo Rollouts as a process of its own.
@@ -99,8 +110,8 @@ Without --credentials the agent uses those that `aurora up` keeps in its default
 lets agents connect whose names it was started with (--allow-agent NAME).")]
 pub(crate) struct AgentRunArgs {
     /// The agent's name: the account that deploy files name.
-    #[arg(long)]
-    pub name: String,
+    #[arg(long, value_parser = agent_name)]
+    pub name: AgentName,
     /// Act in the cluster of this kubeconfig; needs --context.
     #[arg(long, value_name = "FILE", requires = "context", conflicts_with_all = ["in_cluster", "simulate"])]
     pub kubeconfig: Option<PathBuf>,
@@ -228,6 +239,9 @@ pub(crate) struct RenderArgs {
     /// Only this target; all unless given.
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
+    /// Also print the values of Secrets.
+    #[arg(long)]
+    pub show_secrets: bool,
 }
 
 /// `aurora deploy status`.
@@ -275,11 +289,12 @@ pub(crate) struct ListArgs {
     /// Only pipelines of this application.
     #[arg(long, value_name = "NAME")]
     pub application: Option<String>,
-    /// Only pipelines in this state: running, awaiting_approval, paused, succeeded, failed, cancelled.
-    #[arg(long, value_name = "STATE")]
-    pub status: Option<String>,
-    /// At most so many.
-    #[arg(long, default_value_t = 20)]
+    /// Only pipelines in these states, by any word that a list or a tree prints: running, failed, "waiting for
+    /// approval", AWAITING_APPROVAL; repeat, or put commas between them.
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub status: Vec<String>,
+    /// At most so many, 1 to 500.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub limit: u32,
     /// Go on from the cursor that the last page printed.
     #[arg(long, value_name = "CURSOR")]
@@ -322,8 +337,8 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "AURORA_HEALTH_LISTEN", default_value = "127.0.0.1:9080")]
     pub health_listen: SocketAddr,
     /// Run an agent of this name over a simulated cluster; repeat for more.
-    #[arg(long, value_name = "AGENT")]
-    pub simulate: Vec<String>,
+    #[arg(long, value_name = "AGENT", value_parser = agent_name)]
+    pub simulate: Vec<AgentName>,
     /// Run an agent over the cluster of this kubeconfig; with --context and --agent, as often as needed.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Vec<PathBuf>,
@@ -331,12 +346,16 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "NAME")]
     pub context: Vec<String>,
     /// The name of the agent over the kubeconfig's cluster.
-    #[arg(long, value_name = "NAME")]
-    pub agent: Vec<String>,
+    #[arg(long, value_name = "NAME", value_parser = agent_name)]
+    pub agent: Vec<AgentName>,
     /// Let an agent of this name connect that runs elsewhere; remembered for later starts.
-    #[arg(long, value_name = "NAME")]
-    pub allow_agent: Vec<String>,
+    #[arg(long, value_name = "NAME", value_parser = agent_name)]
+    pub allow_agent: Vec<AgentName>,
     /// Where to write the context; beside the other contexts, or into --state-dir where that is given.
     #[arg(long, value_name = "FILE")]
     pub context_out: Option<PathBuf>,
+}
+
+fn agent_name(text: &str) -> Result<AgentName, InvalidName> {
+    AgentName::new(text)
 }

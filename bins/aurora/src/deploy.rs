@@ -11,7 +11,7 @@ use aurora_transport::rest::ActRequest;
 use aurora_transport::rest::client::{Client, ClientError, SubmitRequest};
 
 use crate::cli::{CancelArgs, DecideArgs, DeployCommand, ListArgs, Output, StartArgs, StatusArgs};
-use crate::exit::Exit;
+use aurora_bin::exit::Exit;
 use crate::online::{client, pipeline_id, refused};
 use crate::watch::follow::{Followed, Screen, exit_of, follow};
 use crate::watch::tree::{serde_name, tree};

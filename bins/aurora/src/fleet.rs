@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::cli::Output;
-use crate::exit::Exit;
+use aurora_bin::exit::Exit;
 use crate::online::{client, refused};
 use crate::print;
 

@@ -2,16 +2,13 @@
 
 mod agent;
 mod cli;
-mod cluster;
 mod context;
 mod demo;
 mod deploy;
-mod exit;
 mod fleet;
 mod offline;
 mod online;
 mod print;
-mod signals;
 mod sim;
 mod submission;
 mod up;
@@ -24,7 +21,8 @@ use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{AccountCommand, AgentCommand, Cli, Command};
-use crate::exit::Exit;
+use aurora_bin::exit::Exit;
+use aurora_bin::signals;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

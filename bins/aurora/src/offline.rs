@@ -10,7 +10,7 @@ use aurora_core::tenant::Tenant;
 use aurora_k8s::render::ArgoRenderer;
 
 use crate::cli::{FileArgs, Output, RenderArgs};
-use crate::exit::Exit;
+use aurora_bin::exit::Exit;
 use crate::submission::{self, Submission};
 use crate::{context, print};
 
@@ -43,25 +43,27 @@ pub(crate) fn validate(args: &FileArgs, output: Output) -> Result<Exit> {
 
 /// Prints exactly what would be applied.
 pub(crate) fn render(args: &RenderArgs, output: Output) -> Result<Exit> {
-    let (submission, plans) = match rendered(&args.file) {
+    let (submission, mut plans) = match rendered(&args.file) {
         Ok(done) => done,
-        Err(problems) => {
-            print::problems(output, &problems)?;
-            return Ok(Exit::Usage);
-        }
+        Err(problems) => return Ok(print::invalid(output, &problems)),
     };
     if let Some(target) = &args.target
         && !plans.contains_key(target)
     {
         let known: Vec<_> = plans.keys().map(String::as_str).collect();
-        print::note(&format!(
-            "error: there is no target `{target}`; the file has {}",
-            known.join(", ")
-        ));
-        return Ok(Exit::Usage);
+        let problem = format!("there is no target `{target}`; the file has {}", known.join(", "));
+        return print::failure(output, "target.unknown", &problem, Exit::Usage);
     }
     for warning in &submission.warnings {
         print::note(&format!("warning: {warning}"));
+    }
+    let digests: BTreeMap<String, String> = plans
+        .iter()
+        .map(|(name, plan)| (name.clone(), plan.digest().to_string()))
+        .collect();
+    if !args.show_secrets {
+        let objects = plans.values_mut().flat_map(|plan| &mut plan.objects);
+        objects.for_each(|object| redact(&mut object.body));
     }
     let wanted: BTreeMap<_, _> = plans
         .iter()
@@ -72,7 +74,7 @@ pub(crate) fn render(args: &RenderArgs, output: Output) -> Result<Exit> {
         return Ok(Exit::Succeeded);
     }
     for (target, plan) in wanted {
-        let mut text = format!("# target {target}: plan {}\n", plan.digest());
+        let mut text = format!("# target {target}: plan {}\n", digests[target]);
         for note in &plan.notes {
             text.push_str(&format!("# {note}\n"));
         }
@@ -86,6 +88,26 @@ pub(crate) fn render(args: &RenderArgs, output: Output) -> Result<Exit> {
         print::write(&text)?;
     }
     Ok(Exit::Succeeded)
+}
+
+/// Puts what can be told apart in place of a Secret's values, so that a plan can be shown and kept.
+fn redact(object: &mut serde_json::Value) {
+    if object["kind"] != "Secret" || object["apiVersion"] != "v1" {
+        return;
+    }
+    for part in ["data", "stringData"] {
+        let Some(values) = object.get_mut(part).and_then(|part| part.as_object_mut()) else {
+            continue;
+        };
+        for value in values.values_mut() {
+            *value = "(redacted; --show-secrets shows it)".into();
+        }
+    }
+    // What kubectl remembers of its last apply holds the same values again.
+    let annotations = object.pointer_mut("/metadata/annotations");
+    if let Some(annotations) = annotations.and_then(|annotations| annotations.as_object_mut()) {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
 }
 
 fn rendered(args: &FileArgs) -> Result<(Submission, BTreeMap<String, Plan>), Vec<Problem>> {
@@ -122,4 +144,30 @@ fn rendered(args: &FileArgs) -> Result<(Submission, BTreeMap<String, Plan>), Vec
         return Err(problems);
     }
     Ok((submission, plans))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_the_values_of_secrets_are_redacted() {
+        let mut secret = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "s", "annotations": {
+                "kubectl.kubernetes.io/last-applied-configuration": "hush", "team": "lanterns",
+            }},
+            "data": {"password": "aHVzaA=="}, "stringData": {"key": "hush"},
+        });
+        redact(&mut secret);
+        let text = secret.to_string();
+        assert!(!text.contains("hush") && !text.contains("aHVzaA"), "{text}");
+        assert!(text.contains("password") && text.contains("lanterns"));
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"}});
+        let mut same = map.clone();
+        redact(&mut same);
+        assert_eq!(same, map);
+    }
 }

@@ -13,7 +13,7 @@ use aurora_transport::rest::client::{Client, ClientConfig, ClientError};
 
 use crate::cli::Output;
 use crate::context::Context;
-use crate::exit::Exit;
+use aurora_bin::exit::Exit;
 use crate::print;
 
 /// A client for the context that the user named, or the default one.
@@ -59,23 +59,28 @@ pub(crate) fn pipeline_id(text: &str) -> Result<PipelineId, String> {
 /// Says why a request was refused, and gives the exit code for it.
 pub(crate) fn refused(error: &ClientError, output: Output) -> Result<Exit> {
     let Some(body) = error.problem() else {
-        print::note(&format!("error: {}", aurora_core::error::ErrorChain(error)));
+        let mut words = aurora_core::error::ErrorChain(error).to_string();
         if error.kind().is_transient() {
-            print::note("  is the server of this context running? `aurora up` is one");
+            words.push_str("\n  is the server of this context running? `aurora up` is one, and `aurora doctor` looks");
         }
-        return Ok(Exit::Failed);
+        return print::failure(output, code(error), &words, Exit::Failed);
     };
-    if output == Output::Text {
-        print::note(&format!("error: {}", body.detail));
-        for inner in body.errors.iter().filter(|inner| inner.message != body.detail) {
-            print::note(&format!("  {inner}"));
-        }
-    } else {
-        print::document(output, body, |_| String::new())?;
-    }
-    Ok(match body.status {
+    let exit = match body.status {
         409 => Exit::Held,
         400 | 404 | 413 | 415 | 422 => Exit::Usage,
         _ => Exit::Failed,
-    })
+    };
+    print::refusal(output, body, exit);
+    Ok(exit)
+}
+
+/// A stable word for why there is no answer.
+const fn code(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::Invalid { .. } => "request.invalid",
+        ClientError::Token { .. } => "token.unavailable",
+        ClientError::Unreachable { .. } => "api.unreachable",
+        ClientError::Unreadable { .. } => "answer.unreadable",
+        _ => "failed",
+    }
 }

@@ -4,8 +4,8 @@ use anyhow::Result;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Output, SimArgs};
-use crate::cluster::Cluster;
-use crate::exit::Exit;
+use aurora_bin::cluster::Cluster;
+use aurora_bin::exit::Exit;
 use crate::print;
 
 /// Runs until told to stop.

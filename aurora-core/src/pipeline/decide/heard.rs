@@ -3,9 +3,9 @@
 use super::rules;
 use super::running;
 use super::{Consequence, Draft, What};
-use crate::command::{Applied, Direction, Failure};
+use crate::command::{Acted, Action, Applied, Direction, Failure};
 use crate::error::ErrorKind;
-use crate::pipeline::deployment::{Deployment, Run, SeenLevel, Stage};
+use crate::pipeline::deployment::{ActState, Deployment, Run, SeenLevel, Stage};
 use crate::pipeline::event::{Answer, Cause, ExternalDeed, LastGood};
 use crate::pipeline::gate::{Gate, Place};
 use crate::pipeline::{Pipeline, later};
@@ -199,6 +199,12 @@ fn is_unanswered(run: &Run, asked: u64, ordinal: u32) -> bool {
         .any(|act| act.asked == asked && act.ordinal == ordinal && act.answer.is_none())
 }
 
+fn is_shut_down(run: &Run, asked: u64, ordinal: u32) -> bool {
+    run.acts
+        .iter()
+        .any(|act| act.asked == asked && act.ordinal == ordinal && act.act.action == Action::ShutDownOld)
+}
+
 fn answered(target: &Deployment, asked: u64, ordinal: u32, answer: Answer) -> Vec<Consequence> {
     let answered = What::ActAnswered {
         target: target.name.clone(),
@@ -234,7 +240,8 @@ fn failed(
     let is_act = is_unanswered(run, asked, ordinal);
     let elsewhere =
         matches!(failure.kind, ErrorKind::Conflict | ErrorKind::NotFound) && failure.code != "superseded";
-    if is_act && elsewhere {
+    // An agent need not be allowed to end an old version: then it goes by its delay.
+    if is_act && (elsewhere || is_shut_down(run, asked, ordinal)) {
         let (code, message) = (failure.code, failure.message);
         return answered(target, asked, ordinal, Answer::Refused { code, message });
     }
@@ -339,8 +346,33 @@ fn external_deed(
             Some(ExternalDeed::Changed)
         }
         Standing::Missing if was.is_some() && was != Some(&Standing::Missing) => Some(ExternalDeed::Deleted),
+        _ if run.direction == Direction::Back || target.is_first() => None,
+        _ if rules::blue_green(target).any(|(name, _)| name == level.object.name) => {
+            by_hand(target, run, &before?.level, level)
+        }
         _ => was_promoted(target, was?, level).then_some(ExternalDeed::Promoted),
     }
+}
+
+/// What somebody did with a blue/green Rollout: moved it past its redirect, or shut its old version down.
+fn by_hand(target: &Deployment, run: &Run, was: &Progress, level: &Progress) -> Option<ExternalDeed> {
+    let stood = matches!(was.standing, Standing::AtPause { .. });
+    let goes_on = matches!(level.standing, Standing::Done | Standing::Moving);
+    if stood && goes_on && was.revision == level.revision {
+        let ours = |state: &ActState| {
+            let took_effect = matches!(
+                state.answer,
+                None | Some((Answer::Acted(Acted::Done | Acted::Unchanged), _))
+            );
+            state.act.object == level.object && state.act.expect == was.expect && took_effect
+        };
+        return (!run.acts.iter().any(ours)).then_some(ExternalDeed::Promoted);
+    }
+    let is_held = target
+        .gates_where(|place| matches!(place, Place::ShutDown(_)))
+        .any(|gate| !gate.is_behind());
+    let gone = was.standing == Standing::Done && level.standing == Standing::Done;
+    (is_held && gone && was.pods.old > 0 && level.pods.old == 0).then_some(ExternalDeed::ShutDown)
 }
 
 /// Whether a Rollout left a gate that nobody opened.

@@ -1,5 +1,6 @@
 //! What follows from an input: pure, and complete, so that everything that follows is one batch of events.
 
+mod blue_green;
 mod heard;
 mod person;
 pub(super) mod rules;

@@ -11,6 +11,7 @@ use crate::pipeline::event::{Answer, AskedAct, Cause, Evidence};
 use crate::pipeline::gate::{Gate, Place};
 use crate::pipeline::{Pipeline, later};
 use crate::progress::{FailingPod, Progress, Standing};
+use crate::strategy::Strategy;
 
 /// How long a workload may be degraded or invalid before its target fails.
 pub(crate) const BAD_FOR: Duration = Duration::from_secs(30);
@@ -80,6 +81,33 @@ pub(crate) fn gate_rollouts(
     })
 }
 
+/// The Rollouts that move by blue/green, and what is seen of each.
+pub(crate) fn blue_green(target: &Deployment) -> impl Iterator<Item = (&str, Option<&SeenLevel>)> {
+    let moves = matches!(target.strategy, Some(Strategy::BlueGreen(_)));
+    target
+        .steps
+        .blue_green
+        .iter()
+        .filter(move |_| moves)
+        .map(|name| (name.as_str(), target.rollout(name)))
+}
+
+/// Tells where a blue/green Rollout is with regard to its redirect. What is new in this plan counts only when it is done.
+pub(crate) fn redirected(level: &Progress) -> Reached {
+    let goes_there = level.weight.is_some_and(|weight| weight.real == 100);
+    match level.standing {
+        Standing::AtPause { ready: true, .. } => Reached::Stands,
+        Standing::Done => Reached::Beyond,
+        Standing::Moving if moves(level) && goes_there => Reached::Beyond,
+        _ => Reached::No,
+    }
+}
+
+/// Whether the Rollouts of a blue/green target were told to redirect.
+pub(crate) fn is_redirecting(run: &Run) -> bool {
+    run.acts.iter().any(|state| state.act.action == Action::Promote)
+}
+
 /// Rollouts that stand at a pause of their own: a user's Rollout has steps that the file does not know.
 ///
 /// Nobody but a person in the cluster moves them on, so no timeout counts meanwhile.
@@ -92,13 +120,14 @@ pub(crate) fn own_pauses<'a>(target: &'a Deployment, run: &'a Run) -> impl Itera
     };
     // Going back and first deployments are promoted in full, past every pause.
     let gated = run.direction == Direction::Forward && !target.is_first();
+    let redirects = |name: &str| blue_green(target).any(|(other, _)| other == name);
     run.steps
         .rollouts
         .keys()
         .filter(move |_| gated)
         .filter_map(move |name| Some((name, &target.rollout(name)?.level)))
         .filter(move |(name, level)| match level.standing {
-            Standing::AtPause { index, .. } => !mapped(name, index),
+            Standing::AtPause { index, .. } => !redirects(name) && !mapped(name, index),
             _ => false,
         })
         .map(|(_, level)| level)
@@ -322,11 +351,18 @@ pub(crate) fn describe_pod(pod: &FailingPod) -> String {
 pub(crate) fn describe(level: &Progress) -> String {
     let place = match &level.standing {
         Standing::Aborted => "aborted".to_owned(),
-        Standing::AtPause {
-            index, ready: true, ..
-        } => format!("paused at step {}", index + 1),
-        Standing::AtPause { index, .. } => {
-            format!("paused at step {}, its new pods are not all available", index + 1)
+        Standing::AtPause { index, ready, .. } => {
+            // What has no steps is blue/green.
+            let place = match level.step {
+                Some(_) => format!("at step {}", index + 1),
+                None => "before its redirect".to_owned(),
+            };
+            let pods = if *ready {
+                ""
+            } else {
+                ", its new pods are not all available"
+            };
+            format!("paused {place}{pods}")
         }
         Standing::ChangedElsewhere { by } if by.is_empty() => "changed by somebody else".to_owned(),
         Standing::ChangedElsewhere { by } => format!("changed by somebody else ({by})"),

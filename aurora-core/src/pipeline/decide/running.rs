@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::rules::{self, AskAgain, Reached};
-use super::{Consequence, What};
+use super::{Consequence, What, blue_green};
 use crate::command::{Action, Direction};
 use crate::manifest::ObjectRef;
 use crate::pipeline::Pipeline;
@@ -11,6 +11,7 @@ use crate::pipeline::deployment::{Deployment, Run, Stage};
 use crate::pipeline::event::{AskedAct, Cause, End};
 use crate::pipeline::gate::{Gate, GateRef, GateState, Place, timer_deed};
 use crate::progress::Standing;
+use crate::strategy::Strategy;
 
 /// What follows now for a target whose plan is being brought in.
 pub(super) fn next(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Timestamp) -> Vec<Consequence> {
@@ -37,12 +38,16 @@ pub(super) fn next(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Tim
     if !healing.is_empty() {
         return healing;
     }
-    let moving = if run.direction == Direction::Back || target.is_first() {
-        promote_full(target, run, now)
-    } else {
-        gates(target, run, now)
+    let straight = run.direction == Direction::Back || target.is_first();
+    let moving = match &target.strategy {
+        _ if straight => promote_full(target, run, now),
+        Some(Strategy::BlueGreen(_)) => blue_green::next(target, run, now),
+        _ => gates(target, run, now),
     };
     if moving.is_empty() && run.is_done(target) {
+        if !straight && let Some(before_the_end) = blue_green::shut_down(target, run) {
+            return before_the_end;
+        }
         let target = target.name.clone();
         return vec![What::FinishAsked { target }.into()];
     }
@@ -150,7 +155,7 @@ fn promote_full(target: &Deployment, run: &Run, now: Timestamp) -> Vec<Consequen
     ask(target, why, rules::full_promotions(target, run, now))
 }
 
-fn ask(target: &Deployment, why: &str, acts: Vec<AskedAct>) -> Vec<Consequence> {
+pub(super) fn ask(target: &Deployment, why: &str, acts: Vec<AskedAct>) -> Vec<Consequence> {
     if acts.is_empty() {
         return Vec::new();
     }
@@ -200,7 +205,7 @@ fn gates(target: &Deployment, run: &Run, now: Timestamp) -> Vec<Consequence> {
 }
 
 /// Before the first levels of all Rollouts are there, nothing is known about any gate.
-fn every_rollout_is_seen(target: &Deployment, run: &Run) -> bool {
+pub(super) fn every_rollout_is_seen(target: &Deployment, run: &Run) -> bool {
     run.steps
         .rollouts
         .keys()

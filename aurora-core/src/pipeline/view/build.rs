@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::target::{steps_behind, target_view};
-use super::{ChangeRow, EvidenceView, PipelineView, StoppingView, Summary, TargetRow};
+use super::target::target_view;
+use super::{ChangeRow, EvidenceView, PipelineView, StoppingView, Summary, TargetRow, steps};
 use crate::pipeline::waiting::{ActionView, Viewer, cancel_action, waiting};
 use crate::pipeline::{Pipeline, StopReason};
 use crate::strategy::Pause;
@@ -91,8 +91,8 @@ pub fn summary(pipeline: &Pipeline) -> Summary {
                 account: target.account.to_string(),
                 namespace: target.namespace.clone(),
                 status: pipeline.target_state(target).armory(),
-                step: steps_behind(target),
-                total: target.strategy.as_ref().map_or(0, |s| s.steps().len()),
+                step: steps::behind(target),
+                total: steps::total(target),
             })
             .collect(),
         actor: pipeline.actor.clone(),

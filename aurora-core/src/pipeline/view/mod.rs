@@ -1,6 +1,7 @@
 //! What readers of a pipeline see: the whole view, and the summary that lists are made of.
 
 mod build;
+mod steps;
 mod target;
 
 use std::collections::BTreeMap;
@@ -127,7 +128,7 @@ pub struct TargetView {
     pub rolling_back: bool,
     /// No earlier plan succeeded there: the strategy is not exercised.
     pub first_deployment: bool,
-    /// `canary`, or `none` where nothing moves in steps.
+    /// `blueGreen`, `canary`, `rolling`, or `none` where nothing moves in steps.
     pub strategy: String,
     /// The plan.
     pub plan: Digest,
@@ -175,7 +176,7 @@ pub struct TargetView {
 pub struct StepView {
     /// From 0.
     pub index: usize,
-    /// `setWeight` or `pause`.
+    /// `setWeight` or `pause`; of blue/green `deploy`, `pause`, `redirect` or `shutDown`; of rolling `roll`.
     pub kind: String,
     /// In words.
     pub text: String,

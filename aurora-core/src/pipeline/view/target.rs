@@ -1,13 +1,13 @@
 //! Building the view of one target: its gates, steps and workloads.
 
-use super::{GateView, RolloutView, StepView, TargetView};
+use super::{GateView, RolloutView, TargetView, steps};
 use crate::command::Direction;
 use crate::pipeline::Pipeline;
 use crate::pipeline::deployment::{Deployment, Phase, Stage};
 use crate::pipeline::event::End;
 use crate::pipeline::gate::{Gate, GateRef, GateState, Place};
 use crate::progress::Standing;
-use crate::strategy::{Pause, Step};
+use crate::strategy::Pause;
 
 pub(super) fn target_view(pipeline: &Pipeline, target: &Deployment) -> TargetView {
     let state = pipeline.target_state(target);
@@ -32,19 +32,14 @@ pub(super) fn target_view(pipeline: &Pipeline, target: &Deployment) -> TargetVie
         phase: phase_name(&target.phase).to_owned(),
         rolling_back: target.run().is_some_and(|run| run.direction == Direction::Back),
         first_deployment: target.is_first(),
-        strategy: if target.strategy.is_some() {
-            "canary"
-        } else {
-            "none"
-        }
-        .to_owned(),
+        strategy: steps::strategy_name(target.strategy.as_ref()).to_owned(),
         plan: target.plan,
         last_good: target.last_good.clone(),
         before: gates(|place| matches!(place, Place::Before(_))),
         after: gates(|place| matches!(place, Place::After(_))),
-        steps: step_views(pipeline, target),
-        step: steps_behind(target),
-        total: target.strategy.as_ref().map_or(0, |s| s.steps().len()),
+        steps: steps::views(pipeline, target),
+        step: steps::behind(target),
+        total: steps::total(target),
         rollouts: rollout_views(target),
         observed_at: target.levels.values().map(|seen| seen.level.observed_at).max(),
         freshness: if target.away.is_some() { "offline" } else { "live" }.to_owned(),
@@ -92,81 +87,7 @@ fn wave(pipeline: &Pipeline, target: &Deployment, depth: usize) -> usize {
         .unwrap_or(0)
 }
 
-/// How many steps of the file all Rollouts have behind them.
-pub(super) fn steps_behind(target: &Deployment) -> usize {
-    let total = target.strategy.as_ref().map_or(0, |s| s.steps().len());
-    if target.ended_as(End::Succeeded) || matches!(target.phase, Phase::After) {
-        return total;
-    }
-    let forward = target
-        .run()
-        .is_some_and(|run| run.direction == Direction::Forward);
-    if !forward {
-        return 0;
-    }
-    target
-        .steps
-        .rollouts
-        .keys()
-        .map(|name| match target.rollout(name) {
-            None => 0,
-            // Its steps and weights are still those of the plan before.
-            Some(seen) if !is_ours(&seen.level.standing) => 0,
-            Some(seen) if seen.level.standing == Standing::Done => total,
-            Some(seen) => {
-                let own = seen.level.step.map_or(0, |step| step.index);
-                let behind =
-                    |step: &&crate::plan::MappedStep| step.index.get(name).is_none_or(|index| *index < own);
-                target.steps.steps.iter().take_while(behind).count()
-            }
-        })
-        .min()
-        .unwrap_or(0)
-        .min(total)
-}
-
-fn step_views(pipeline: &Pipeline, target: &Deployment) -> Vec<StepView> {
-    let behind = steps_behind(target);
-    let steps = target.strategy.as_ref().map(|s| s.steps()).unwrap_or_default();
-    let mut weight = 0;
-    let mut views = Vec::new();
-    for (index, step) in steps.iter().enumerate() {
-        let (kind, text) = match step {
-            Step::SetWeight(to) => {
-                weight = *to;
-                ("setWeight", format!("send {to} % to the new version"))
-            }
-            Step::Pause(Pause::Timed(span)) => ("pause", format!("wait {span}")),
-            Step::Pause(Pause::Approval(approval)) if approval.roles.is_empty() => {
-                ("pause", "wait for an approval".to_owned())
-            }
-            Step::Pause(Pause::Approval(approval)) => (
-                "pause",
-                format!("wait for an approval by {}", approval.roles.join(" or ")),
-            ),
-        };
-        let gate = target.gate(Place::Step(index));
-        let not_exercised =
-            target.is_first() || gate.is_some_and(|g| matches!(g.state, GateState::NotExercised { .. }));
-        let state = match index.cmp(&behind) {
-            _ if not_exercised => "notExercised",
-            std::cmp::Ordering::Less => "done",
-            std::cmp::Ordering::Equal if target.run().is_some() => "current",
-            _ => "ahead",
-        };
-        views.push(StepView {
-            index,
-            kind: kind.to_owned(),
-            text,
-            weight,
-            state: state.to_owned(),
-            gate: gate.map(|gate| gate_view(pipeline, target, gate)),
-        });
-    }
-    views
-}
-
-fn gate_view(pipeline: &Pipeline, target: &Deployment, gate: &Gate) -> GateView {
+pub(super) fn gate_view(pipeline: &Pipeline, target: &Deployment, gate: &Gate) -> GateView {
     let at = GateRef::new(&target.name, gate.place);
     let (roles, span) = match &gate.pause {
         Pause::Timed(span) => (Vec::new(), Some(*span)),
@@ -204,7 +125,7 @@ fn gate_view(pipeline: &Pipeline, target: &Deployment, gate: &Gate) -> GateView 
 }
 
 /// Whether what a workload says is about the plan that is being brought in.
-const fn is_ours(standing: &Standing) -> bool {
+pub(super) const fn is_ours(standing: &Standing) -> bool {
     !matches!(
         standing,
         Standing::ChangedElsewhere { .. } | Standing::Invalid | Standing::Missing | Standing::NotObserved

@@ -78,13 +78,12 @@ fn stopping_denial(pipeline: &Pipeline) -> Option<DeniedView> {
 
 fn next_in_words(target: &Deployment, gate: &Gate) -> String {
     let name = &target.name;
-    let Place::Step(step) = gate.place else {
-        return match gate.place {
-            Place::Before(_) => format!("start target `{name}`"),
-            Place::Redirect(_) => format!("send all of `{name}` to the new version"),
-            Place::ShutDown(_) => format!("shut down the old version of `{name}`"),
-            _ => format!("target `{name}` is good"),
-        };
+    let step = match gate.place {
+        Place::Before(_) => return format!("start target `{name}`"),
+        Place::After(_) => return format!("target `{name}` is good"),
+        Place::Redirect(_) => return beside(target, gate, "send all traffic of", "to the new version"),
+        Place::ShutDown(_) => return beside(target, gate, "shut the old version of", "down"),
+        Place::Step(step) => step,
     };
     let steps = target.strategy.as_ref().map(|s| s.steps()).unwrap_or_default();
     let weight = steps.iter().skip(step + 1).find_map(|next| match next {
@@ -92,6 +91,20 @@ fn next_in_words(target: &Deployment, gate: &Gate) -> String {
         Step::Pause(_) => None,
     });
     format!("send {} % of `{name}` to the new version", weight.unwrap_or(100))
+}
+
+/// What follows once a gate and those that stand beside it are open.
+fn beside(target: &Deployment, gate: &Gate, does: &str, to: &str) -> String {
+    let others = target
+        .standing_gates()
+        .filter(|(place, _)| *place != gate.place)
+        .count();
+    let name = &target.name;
+    match others {
+        0 => format!("{does} `{name}` {to}"),
+        1 => format!("{does} `{name}` {to}, once the other gate is open too"),
+        _ => format!("{does} `{name}` {to}, once the {others} other gates are open too"),
+    }
 }
 
 /// Ending the pipeline, as an action.

@@ -92,7 +92,7 @@ fn at_gate(pipeline: &Pipeline, target: &Deployment, gate: &Gate, viewer: &Viewe
             reason(
                 "timer",
                 json!({"seconds": span.as_secs()}),
-                format!("target `{}` waits {span}", target.name),
+                format!("target `{}` waits {span}{}", target.name, before_what(gate)),
             ),
             "open",
         ),
@@ -102,7 +102,8 @@ fn at_gate(pipeline: &Pipeline, target: &Deployment, gate: &Gate, viewer: &Viewe
             } else {
                 approval.roles.join(" or ")
             };
-            let text = format!("target `{}` waits for an approval by {by}", target.name);
+            let before = before_what(gate);
+            let text = format!("target `{}` waits for an approval by {by}{before}", target.name);
             let args = json!({"roles": approval.roles, "given": 0, "of": 1});
             ("approval", reason("approval.missing", args, text), "rollback")
         }
@@ -120,6 +121,7 @@ fn at_gate(pipeline: &Pipeline, target: &Deployment, gate: &Gate, viewer: &Viewe
         wait.blockers.push(blocker("agent", away.message.clone()));
     }
     wait.blockers.extend(paused_by_hand(target));
+    wait.blockers.extend(gone_already(target, gate));
     if let Pause::Approval(approval) = &gate.pause {
         wait.need = Some(Need {
             rules: vec![Rule {
@@ -134,6 +136,28 @@ fn at_gate(pipeline: &Pipeline, target: &Deployment, gate: &Gate, viewer: &Viewe
         ];
     }
     wait
+}
+
+/// Of gates that stand side by side people want to know what they hold up.
+const fn before_what(gate: &Gate) -> &'static str {
+    match gate.place {
+        Place::Redirect(_) => " before traffic goes to the new version",
+        Place::ShutDown(_) => " before the old version is shut down",
+        Place::After(_) | Place::Before(_) | Place::Step(_) => "",
+    }
+}
+
+/// The old version that a gate holds is gone, by hand or by its delay: no way back that is quick.
+fn gone_already(target: &Deployment, gate: &Gate) -> Option<Blocker> {
+    let mut levels = rules::blue_green(target).filter_map(|(_, seen)| Some(&seen?.level));
+    let gone = matches!(gate.place, Place::ShutDown(_)) && levels.all(|level| level.pods.old == 0);
+    gone.then(|| {
+        let text = format!(
+            "the old version of target `{}` has no pods any more: going back starts them anew",
+            target.name
+        );
+        blocker("workload", text)
+    })
 }
 
 fn blocker(kind: &str, text: String) -> Blocker {
@@ -303,6 +327,7 @@ fn unseen(target: &Deployment, now: Timestamp) -> impl Iterator<Item = Blocker> 
 }
 
 fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &str) -> Waiting {
+    let straight = run.direction == Direction::Back || target.is_first();
     let next = target
         .gates
         .iter()
@@ -310,10 +335,15 @@ fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &s
             (Place::Step(step), GateState::Ahead) => Some(step),
             _ => None,
         });
+    let redirects = |name: &str| rules::blue_green(target).any(|(other, _)| other == name);
+    let before_redirect = !straight && is_before_redirect(target, run);
     let late = |level: &Progress| match next {
         Some(step) => rules::gate_rollouts(target, step)
             .find(|(name, ..)| *name == level.object.name)
             .is_some_and(|(_, index, _)| rules::reached(level, index) == rules::Reached::No),
+        None if before_redirect && redirects(&level.object.name) => {
+            rules::redirected(level) == rules::Reached::No
+        }
         None => level.standing != Standing::Done,
     };
     let mut blockers: Vec<Blocker> = unseen(target, now).collect();
@@ -336,9 +366,8 @@ fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &s
     }));
     let unanswered = run.acts.iter().filter(|act| act.answer.is_none()).count();
     let towards = match next {
-        Some(step) if run.direction == Direction::Forward && !target.is_first() => {
-            format!("its gate at step {}", step + 1)
-        }
+        Some(step) if !straight => format!("its gate at step {}", step + 1),
+        None if before_redirect => "its redirect".to_owned(),
         _ => "its end".to_owned(),
     };
     let text = if target.levels.is_empty() {
@@ -359,6 +388,18 @@ fn moving(target: &Deployment, run: &Run, now: Timestamp, prefix: &str, code: &s
     wait.since = run.clock.unwrap_or(run.since);
     wait.blockers = blockers;
     wait
+}
+
+/// Whether a blue/green target has its redirect ahead.
+fn is_before_redirect(target: &Deployment, run: &Run) -> bool {
+    let mut gates = target.gates_where(|place| matches!(place, Place::Redirect(_)));
+    let ahead = gates.any(|gate| gate.state == GateState::Ahead);
+    let told = rules::is_redirecting(run);
+    let gateless = target
+        .gates_where(|place| matches!(place, Place::Redirect(_)))
+        .next()
+        .is_none();
+    ahead || (gateless && !told && rules::blue_green(target).next().is_some())
 }
 
 fn deadline(pipeline: &Pipeline, target: &Deployment, run: &Run, wait: &mut Waiting) {

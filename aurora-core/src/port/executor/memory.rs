@@ -1,6 +1,7 @@
 //! A cluster in memory: an executor with full behaviour, shared by its clones, that can be inspected and broken.
 
 mod acts;
+mod blue_green;
 mod canary;
 mod hands;
 mod world;
@@ -67,7 +68,10 @@ pub enum Write {
 /// Workloads move by themselves as far as they can whenever something changes, or, with
 /// [`InMemoryCluster::with_ticks`], one move per [`InMemoryCluster::tick`]. Rollouts go through the
 /// steps of `spec.strategy.canary.steps` and stop at each pause without a duration; a first
-/// deployment takes no step. An `apply` waits until what it applied is taken up.
+/// deployment takes no step. Those with `spec.strategy.blueGreen` keep both versions at full size, stop
+/// before the redirect unless `autoPromotionEnabled` is not `false`, and keep the old version for
+/// `scaleDownDelaySeconds` on the cluster's clock: what is over is seen with the next change or
+/// [`InMemoryCluster::settle`]. An `apply` waits until what it applied is taken up.
 #[derive(Clone, Debug)]
 pub struct InMemoryCluster {
     shared: Arc<Shared>,
@@ -164,7 +168,7 @@ impl InMemoryCluster {
 #[async_trait]
 impl ClusterExecutor for InMemoryCluster {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_steps()
+        Capabilities::none().with_steps().with_blue_green()
     }
 
     async fn apply(&self, apply: &Apply, plan: &Plan, stages: &StageSink) -> Result<Applied, ExecutorError> {

@@ -107,18 +107,30 @@ pub type StageSink = tokio::sync::mpsc::Sender<(u32, u32, String)>;
 pub struct Capabilities {
     /// It has workloads with steps: canaries pause at gates.
     pub steps: bool,
+    /// It has workloads that move by blue/green: both versions run, and traffic is redirected at once.
+    pub blue_green: bool,
 }
 
 impl Capabilities {
     /// No optional ability.
     pub const fn none() -> Self {
-        Self { steps: false }
+        Self {
+            steps: false,
+            blue_green: false,
+        }
     }
 
     /// Workloads move in steps.
     #[must_use]
     pub const fn with_steps(mut self) -> Self {
         self.steps = true;
+        self
+    }
+
+    /// Workloads move by blue/green.
+    #[must_use]
+    pub const fn with_blue_green(mut self) -> Self {
+        self.blue_green = true;
         self
     }
 }

@@ -1,6 +1,8 @@
 //! What every renderer must keep to; run with [`renderer_laws!`](crate::renderer_laws).
 #![expect(clippy::unwrap_used, reason = "a law reports by panicking")]
 
+mod moving;
+
 use serde_json::{Value, json};
 
 use super::{ManifestRenderer, RenderError, RenderRequest};
@@ -8,6 +10,12 @@ use crate::manifest::{Manifest, Origin};
 use crate::plan::{APPLICATION_LABEL, Plan, TARGET_LABEL};
 use crate::strategy::{Approval, Canary, Pause, Span, Step, Strategy};
 use crate::tenant::Tenant;
+
+pub use moving::{
+    a_blue_green_target_names_its_rollouts, a_named_service_that_is_not_declared_is_refused,
+    a_rolling_update_stops_nowhere, a_strategy_does_nothing_where_no_deployment_is,
+    an_opted_out_deployment_is_not_moved_by_blue_green, what_runs_by_itself_counts_and_cron_jobs_do_not,
+};
 
 /// Makes a named test of every law of the renderer port.
 ///
@@ -26,12 +34,17 @@ macro_rules! renderer_laws {
     };
     (@list $what:ident ($($renderer:expr)?)) => {
         $crate::renderer_laws! { @$what ($($renderer)?)
+            a_blue_green_target_names_its_rollouts
             a_changed_manifest_changes_the_digest
             a_deployment_without_a_strategy_is_refused
+            a_named_service_that_is_not_declared_is_refused
             a_plan_reads_back_from_its_bytes
             a_plan_says_whose_it_is
             a_refusal_names_the_place_in_the_file
+            a_rolling_update_stops_nowhere
+            a_strategy_does_nothing_where_no_deployment_is
             all_problems_are_reported_at_once
+            an_opted_out_deployment_is_not_moved_by_blue_green
             an_opted_out_deployment_has_no_steps
             another_workload_leaves_the_steps_of_the_others_alone
             every_object_carries_the_application_and_target_labels
@@ -43,6 +56,7 @@ macro_rules! renderer_laws {
             the_manifests_single_namespace_counts_where_the_target_names_none
             the_step_map_names_each_gate
             two_namespaces_are_refused_where_the_target_names_none
+            what_runs_by_itself_counts_and_cron_jobs_do_not
         }
     };
     (@tests ($renderer:expr) $($law:ident)*) => {

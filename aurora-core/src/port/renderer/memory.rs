@@ -1,6 +1,6 @@
 //! A renderer that knows labels, namespaces and steps, and nothing else of a platform.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
@@ -11,9 +11,9 @@ use crate::plan::{
     ADOPT_ANNOTATION, APPLICATION_LABEL, MappedStep, Plan, PlannedObject, STRATEGY_ANNOTATION, StepMap,
     TARGET_LABEL,
 };
-use crate::strategy::{Canary, Step, Strategy};
+use crate::strategy::{Portion, ServicePair, Step, Strategy};
 
-/// Renders without a platform: every Deployment becomes a Rollout with the steps of the file, every
+/// Renders without a platform: every Deployment becomes a Rollout that moves as the file says, every
 /// other object keeps its body; all of them are namespaced and labelled.
 ///
 /// Kinds whose readiness counts are Deployment (opted out), `StatefulSet`, `DaemonSet` and Job, by name
@@ -23,7 +23,7 @@ pub struct InMemoryRenderer;
 
 impl ManifestRenderer for InMemoryRenderer {
     fn render(&self, request: &RenderRequest) -> Result<Plan, RenderError> {
-        let mut problems = Vec::new();
+        let mut problems = absent_services(request);
         let namespace = namespace_of(request, &mut problems);
         let mut plan = Plan {
             version: Plan::VERSION,
@@ -101,13 +101,12 @@ fn planned(
         let message = format!("the {} has no name", object.kind);
         return Err(problem("missing", "/metadata/name", message));
     }
-    if let Some(canary) = stepped(request, &object, &manifest.body)? {
+    if let Some(strategy) = moved_by(request, &object, &manifest.body)? {
         body.insert("apiVersion".to_owned(), json!("argoproj.io/v1alpha1"));
         body.insert("kind".to_owned(), json!("Rollout"));
         let spec = body.entry("spec").or_insert_with(|| json!({}));
         if let Some(spec) = spec.as_object_mut() {
-            let steps: Vec<Value> = canary.steps.iter().map(rendered).collect();
-            spec.insert("strategy".to_owned(), json!({"canary": {"steps": steps}}));
+            spec.insert("strategy".to_owned(), rendered(request, strategy, &manifest.body));
         }
     }
     let metadata = entry(&mut body, "metadata");
@@ -122,75 +121,150 @@ fn planned(
     })
 }
 
-/// The canary that moves an object; `None` for what has no steps.
-fn stepped<'a>(
+/// The strategy that moves an object; `None` for what moves by itself.
+fn moved_by<'a>(
     request: &'a RenderRequest,
     object: &ObjectRef,
     body: &Value,
-) -> Result<Option<&'a Canary>, Box<Problem>> {
+) -> Result<Option<&'a Strategy>, Box<Problem>> {
     if object.kind != "Deployment" || annotation(body, STRATEGY_ANNOTATION) == Some("none") {
         return Ok(None);
     }
-    match &request.strategy {
-        Some(Strategy::Canary(canary)) => Ok(Some(canary)),
-        Some(Strategy::BlueGreen(_) | Strategy::Rolling(_)) => {
-            let pointer = format!("/targets/{}/strategy", request.target);
-            Err(Box::new(Problem::error(
-                "notYet",
-                pointer,
-                "only canaries are rendered in memory",
-            )))
+    if let Some(strategy) = &request.strategy {
+        return Ok(Some(strategy));
+    }
+    let pointer = format!("/targets/{}/strategy", request.target);
+    let message = format!("there is a {object} but the target names no strategy");
+    Err(Box::new(
+        Problem::error("missing", pointer, message).with_hint("name one of `strategies`"),
+    ))
+}
+
+fn rendered(request: &RenderRequest, strategy: &Strategy, body: &Value) -> Value {
+    let portion = |portion: &Portion| match portion {
+        Portion::Count(count) => json!(count),
+        Portion::Percent(percent) => json!(format!("{percent}%")),
+    };
+    match strategy {
+        Strategy::Canary(canary) => {
+            let step = |step: &Step| match step {
+                Step::Pause(_) => json!({"pause": {}}),
+                Step::SetWeight(weight) => json!({"setWeight": weight}),
+            };
+            json!({"canary": {"steps": canary.steps.iter().map(step).collect::<Vec<_>>()}})
         }
-        None => {
-            let pointer = format!("/targets/{}/strategy", request.target);
-            let message = format!("there is a {object} but the target names no strategy");
-            Err(Box::new(
-                Problem::error("missing", pointer, message).with_hint("name one of `strategies`"),
-            ))
+        Strategy::BlueGreen(blue_green) => {
+            let mut rendered = json!({
+                "autoPromotionEnabled": false,
+                "scaleDownDelaySeconds": blue_green.keeps_old(),
+            });
+            if let Some(pair) = services_of(request, body) {
+                rendered["activeService"] = json!(pair.active);
+                if let Some(preview) = pair.preview {
+                    rendered["previewService"] = json!(preview);
+                }
+            }
+            json!({"blueGreen": rendered})
+        }
+        Strategy::Rolling(rolling) => {
+            let mut rendered = json!({});
+            if let Some(surge) = &rolling.max_surge {
+                rendered["maxSurge"] = portion(surge);
+            }
+            if let Some(unavailable) = &rolling.max_unavailable {
+                rendered["maxUnavailable"] = portion(unavailable);
+            }
+            json!({"canary": rendered})
         }
     }
 }
 
-fn rendered(step: &Step) -> Value {
-    match step {
-        Step::Pause(_) => json!({"pause": {}}),
-        Step::SetWeight(weight) => json!({"setWeight": weight}),
+/// The Services of a workload, as the file names them or as the first one that selects its pods.
+fn services_of(request: &RenderRequest, body: &Value) -> Option<ServicePair> {
+    let labels = body.pointer("/spec/template/metadata/labels");
+    let selects = |service: &&Manifest| {
+        let selector = service.body.pointer("/spec/selector").and_then(Value::as_object);
+        let carried = |(key, value): (&String, &Value)| labels.and_then(|l| l.get(key)) == Some(value);
+        is_service(service) && selector.is_some_and(|selector| selector.iter().all(carried))
+    };
+    let selecting: Vec<String> = request
+        .manifests
+        .iter()
+        .filter(selects)
+        .map(|service| service.object().name)
+        .collect();
+    let named = request
+        .services
+        .iter()
+        .find(|pair| selecting.contains(&pair.active));
+    named.cloned().or_else(|| {
+        let active = selecting.first()?.clone();
+        Some(ServicePair {
+            active,
+            preview: None,
+        })
+    })
+}
+
+fn is_service(manifest: &Manifest) -> bool {
+    let object = manifest.object();
+    object.group.is_empty() && object.kind == "Service"
+}
+
+/// Services that the file names and no manifest declares.
+fn absent_services(request: &RenderRequest) -> Vec<Problem> {
+    if !matches!(request.strategy, Some(Strategy::BlueGreen(_))) {
+        return Vec::new();
     }
+    let named = request
+        .services
+        .iter()
+        .flat_map(|pair| std::iter::once(&pair.active).chain(&pair.preview));
+    let is_declared = |name: &str| {
+        let mut services = request.manifests.iter().filter(|manifest| is_service(manifest));
+        services.any(|manifest| manifest.object().name == name)
+    };
+    named
+        .filter(|name| !is_declared(name))
+        .map(|name| {
+            let message = format!(
+                "target `{}`: the Service `{name}` is not among its manifests",
+                request.target
+            );
+            Problem::error("noService", format!("/targets/{}", request.target), message)
+        })
+        .collect()
 }
 
 fn step_map(request: &RenderRequest, objects: &[PlannedObject]) -> StepMap {
-    let (mut rollouts, mut workloads) = (BTreeMap::new(), Vec::new());
-    let Some(Strategy::Canary(canary)) = &request.strategy else {
-        let workloads = objects.iter().map(PlannedObject::object).filter(counts).collect();
-        return StepMap {
-            workloads,
-            ..StepMap::default()
-        };
+    let canary = match &request.strategy {
+        Some(Strategy::Canary(canary)) => canary.steps.as_slice(),
+        _ => &[],
     };
+    let mut map = StepMap::default();
     for object in objects.iter().map(PlannedObject::object) {
         if object.kind == "Rollout" {
-            rollouts.insert(object.name, canary.steps.len());
+            map.rollouts.insert(object.name, canary.len());
         } else if counts(&object) {
-            workloads.push(object);
+            map.workloads.push(object);
         }
     }
+    if matches!(request.strategy, Some(Strategy::BlueGreen(_))) {
+        map.blue_green = map.rollouts.keys().cloned().collect();
+    }
     let mut weight = 0;
-    let steps = canary.steps.iter().enumerate().map(|(index, step)| {
+    let steps = canary.iter().enumerate().map(|(index, step)| {
         if let Step::SetWeight(next) = step {
             weight = *next;
         }
         MappedStep {
-            index: rollouts.keys().map(|name| (name.clone(), index)).collect(),
+            index: map.rollouts.keys().map(|name| (name.clone(), index)).collect(),
             gate: matches!(step, Step::Pause(_)),
             weight,
         }
     });
-    StepMap {
-        steps: steps.collect(),
-        rollouts,
-        workloads,
-        ..StepMap::default()
-    }
+    map.steps = steps.collect();
+    map
 }
 
 fn counts(object: &ObjectRef) -> bool {

@@ -160,3 +160,60 @@ fn what_pods_need_and_the_plan_lacks_is_said() {
         "Deployment web: its pods need the ConfigMap elsewhere, which is not in the plan and must be there";
     assert_eq!(plan.notes, [note]);
 }
+
+#[test]
+fn an_object_that_already_has_the_versioned_name_is_refused() {
+    let plan = rendered(vec![config("settings", json!({"a": "1"})), reading("settings")]);
+    let version = names(&plan)
+        .into_iter()
+        .find_map(|name| Some(name.strip_prefix("ConfigMap shop/")?.to_owned()))
+        .unwrap();
+    let other = config(&version, json!({"b": "2"}));
+    let error = refused(vec![
+        config("settings", json!({"a": "1"})),
+        other,
+        reading("settings"),
+    ]);
+    assert_eq!(error.problems[0].code, "nameTaken");
+    // The version itself, from a plan that was rendered, stands for both.
+    let same = body(&plan, "ConfigMap", &version).clone();
+    let again = rendered(vec![
+        config("settings", json!({"a": "1"})),
+        same,
+        reading("settings"),
+    ]);
+    assert_eq!(names(&again), names(&plan));
+}
+
+#[test]
+fn storage_and_annotations_of_an_ingress_name_configuration_too() {
+    let others = [
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "files"},
+            "spec": {"csi": {"driver": "files.example", "volumeHandle": "x", "nodeStageSecretRef": {"name": "keys"}}},
+        }),
+        json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "files"},
+            "provisioner": "files.example",
+            "parameters": {"csi.storage.k8s.io/provisioner-secret-name": "keys"},
+        }),
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {"name": "web", "annotations": {"nginx.ingress.kubernetes.io/auth-secret": "keys"}},
+            "spec": {"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}},
+        }),
+    ];
+    let keys =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "data": {"b": "Yg=="}});
+    let env_from = json!([{"secretRef": {"name": "keys"}}]);
+    let web = with(
+        deployment("web"),
+        "/spec/template/spec/containers/0/envFrom",
+        env_from,
+    );
+    for other in others {
+        let plan = rendered(vec![keys.clone(), web.clone(), other.clone()]);
+        assert_eq!(plan.objects.len(), 4, "{}: {:?}", other["kind"], names(&plan));
+        assert!(body(&plan, "Secret", "keys").get("immutable").is_none());
+    }
+}

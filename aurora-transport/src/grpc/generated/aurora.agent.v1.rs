@@ -1221,6 +1221,7 @@ pub mod agent_hub_client {
     }
 }
 /// Generated server implementations.
+#[cfg(feature = "grpc")]
 pub mod agent_hub_server {
     #![allow(
         unused_variables,

@@ -289,6 +289,7 @@ pub mod hub_routing_client {
     }
 }
 /// Generated server implementations.
+#[cfg(feature = "grpc")]
 pub mod hub_routing_server {
     #![allow(
         unused_variables,

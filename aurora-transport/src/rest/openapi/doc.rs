@@ -94,7 +94,7 @@ impl Doc {
     }
 
     fn placed(mut self, name: &str) -> Self {
-        let (schema, description) = schema::path(name);
+        let (schema, description) = schema::path(self.path, name);
         self.params.push(
             ParameterBuilder::new()
                 .name(name)

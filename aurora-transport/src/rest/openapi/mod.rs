@@ -1,6 +1,7 @@
 //! The document that describes the API: built from the types and the routes, served and committed.
 
 mod acting;
+mod compat;
 mod doc;
 mod fleet;
 mod following;
@@ -26,6 +27,7 @@ pub(super) const PATH: &str = "/openapi.json";
 pub(super) fn docs() -> Vec<Doc> {
     [
         acting::docs(),
+        compat::docs(),
         reading::docs(),
         following::docs(),
         fleet::docs(),
@@ -67,6 +69,7 @@ pub(super) fn text() -> String {
 fn document() -> OpenApi {
     let mut components = Components::default();
     let mut paths = PathsBuilder::new();
+    // One operation after the other: a path may have several.
     for doc in docs() {
         let (path, method) = (doc.path, method(&doc.method));
         let operation = doc.build(&mut components);

@@ -96,6 +96,11 @@ pub(super) fn file_name() -> Object {
     form("^[!-~]{1,256}$")
 }
 
+/// Yes or no.
+pub(super) fn flag() -> Object {
+    ObjectBuilder::new().schema_type(Type::Boolean).build()
+}
+
 /// A moment.
 pub(super) fn time() -> Object {
     ObjectBuilder::new()
@@ -133,8 +138,12 @@ pub(super) fn list(item: impl Into<RefOr<Schema>>) -> Schema {
 }
 
 /// What stands at a place of a path.
-pub(super) fn path(name: &str) -> (Object, &'static str) {
+pub(super) fn path(path: &str, name: &str) -> (Object, &'static str) {
     match name {
+        "id" if path.contains("/deployments/") => {
+            (short(), "The pipeline and the target: `PIPELINE.TARGET`.")
+        }
+        "id" if !path.starts_with("/pipelines/") => (short(), "As it came from an earlier answer."),
         "digest" => (digest(), "Names the object's text, as the plan says."),
         "action" => (short(), "What is to be done."),
         "agent" => (short(), "The agent's name, which is its account's."),

@@ -2,6 +2,7 @@
 
 mod acts;
 mod client;
+mod compat;
 mod events;
 mod limits;
 mod openapi;
@@ -31,7 +32,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{Api, ProblemBody};
+use super::{Api, Credential, ProblemBody};
 
 const DEPLOY: &[&str] = &["manage:deploy"];
 const EVERYTHING: &[&str] = &["manage:deploy", "read:infrastructure:data"];
@@ -109,7 +110,15 @@ impl World {
         tasks.spawn(|stop| async move {
             runner.run(stop).await.unwrap();
         });
-        let api = Api::new(plane.clone(), tokens.clone(), clock.clone());
+        let credential = |id: &str, tenant: Tenant| Credential {
+            client_id: id.to_owned(),
+            tenant,
+            scopes: BTreeSet::from(["manage:deploy".to_owned()]),
+            roles: BTreeSet::from([format!("{id}-role")]),
+            agents: BTreeSet::new(),
+        };
+        let credentials = vec![credential("ci", ours()), credential("their-ci", theirs())];
+        let api = Api::new(plane.clone(), tokens.clone(), clock.clone()).with_credentials(credentials);
         Self {
             api: change(api),
             clock,
@@ -147,6 +156,12 @@ impl World {
 
     fn ada(&self) -> String {
         self.token(&ours(), "Ada", EVERYTHING, &["Release-Manager"])
+    }
+
+    /// Who may do everything in our tenant.
+    fn owner(&self) -> String {
+        let scopes = [EVERYTHING, &["api:organization:full"]].concat();
+        self.token(&ours(), "Olga", &scopes, &["release-manager"])
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {

@@ -73,7 +73,11 @@ fn every_operation_has_a_name_of_its_own_refusals_and_security() {
             }
         }
         if path != "/openapi.json" {
-            assert_eq!(operation["security"][0]["bearer"], Value::Array(Vec::new()), "{at}");
+            assert_eq!(
+                operation["security"][0]["bearer"],
+                Value::Array(Vec::new()),
+                "{at}"
+            );
             for status in ["401", "429", "500", "503"] {
                 assert!(responses.contains_key(status), "{at} may be {status}");
             }
@@ -87,10 +91,19 @@ fn every_operation_has_a_name_of_its_own_refusals_and_security() {
             assert!(known, "{at} does not describe `{part}`");
         }
     }
-    let written: Vec<&str> = ["submit", "act"].into_iter().filter(|name| names.contains(*name)).collect();
+    let written: Vec<&str> = ["submit", "act"]
+        .into_iter()
+        .filter(|name| names.contains(*name))
+        .collect();
     assert_eq!(written, ["submit", "act"]);
     let text = Api::openapi();
-    for needed in ["Idempotency-Key", "Last-Event-ID", "text/event-stream", "Retry-After", "\"bearer\""] {
+    for needed in [
+        "Idempotency-Key",
+        "Last-Event-ID",
+        "text/event-stream",
+        "Retry-After",
+        "\"bearer\"",
+    ] {
         assert!(text.contains(needed), "{needed}");
     }
 }

@@ -199,8 +199,8 @@ async fn what_cannot_be_a_submit_is_refused_by_its_sort() {
         (
             "application/vnd.start.kubernetes.pipeline.v2.link+json",
             "{}",
-            StatusCode::NOT_IMPLEMENTED,
-            "notYet",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "configLocation.invalid",
         ),
         ("application/json", "", StatusCode::UNPROCESSABLE_ENTITY, "empty"),
         ("application/yaml", "\u{0}", StatusCode::UNPROCESSABLE_ENTITY, ""),

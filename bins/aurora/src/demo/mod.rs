@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{DemoArgs, Output};
 use crate::deploy::result;
-use crate::exit::Exit;
+use aurora_bin::exit::Exit;
 use crate::online::{client_of, refused};
 use crate::up::{Fleet, Services};
 use crate::watch::follow::{Followed, Screen, exit_of, follow};

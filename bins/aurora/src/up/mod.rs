@@ -16,8 +16,8 @@ use health::HealthServer;
 pub(crate) use services::Services;
 
 use crate::cli::{Output, UpArgs};
-use crate::cluster::Cluster;
-use crate::exit::Exit;
+use aurora_bin::cluster::{Cluster, client_of};
+use aurora_bin::exit::Exit;
 use crate::{agent, context, print};
 
 /// How long agents may finish what they have in hand.
@@ -75,14 +75,12 @@ pub(crate) async fn run(args: &UpArgs, output: Output, stop: CancellationToken) 
         Some(directory) => directory.clone(),
         None => context::default_state_dir()?,
     };
-    let simulated: Vec<AgentName> = names(&args.simulate)?;
-    let real = names(&args.agent)?;
-    let more = names(&args.allow_agent)?;
+    let (simulated, real, more) = (&args.simulate, &args.agent, &args.allow_agent);
     if args.kubeconfig.len() != real.len() || args.context.len() != real.len() {
-        print::note("error: --kubeconfig, --context and --agent go together: as many of each");
-        return Ok(Exit::WrongConfiguration);
+        let problem = "--kubeconfig, --context and --agent go together: as many of each";
+        return print::failure(output, "usage", problem, Exit::Usage);
     }
-    let known: Vec<AgentName> = simulated.iter().chain(&real).chain(&more).cloned().collect();
+    let known: Vec<AgentName> = simulated.iter().chain(real).chain(more).cloned().collect();
     let health = HealthServer::start(args.health_listen).await?;
     let services = Services::start(&directory, args.listen, &known).await?;
     let context_file = match &args.context_out {
@@ -93,11 +91,11 @@ pub(crate) async fn run(args: &UpArgs, output: Output, stop: CancellationToken) 
     services.cli_context().write(&context_file)?;
     services.agent_context().write(&directory.join("agent.json"))?;
     let mut fleet = Fleet::default();
-    for name in &simulated {
+    for name in simulated {
         fleet.simulate(&services, name).await?;
     }
     for ((name, kubeconfig), context) in real.iter().zip(&args.kubeconfig).zip(&args.context) {
-        let client = agent::client_of(kubeconfig, context).await?;
+        let client = client_of(kubeconfig, context).await?;
         let policy = AgentPolicy::new().with_namespace_creation();
         fleet.run(agent::agent(
             name.clone(),
@@ -117,10 +115,6 @@ pub(crate) async fn run(args: &UpArgs, output: Output, stop: CancellationToken) 
     services.stop().await?;
     health.stop().await?;
     Ok(Exit::Succeeded)
-}
-
-fn names(texts: &[String]) -> Result<Vec<AgentName>> {
-    texts.iter().map(|text| Ok(AgentName::new(text)?)).collect()
 }
 
 fn announce(services: &Services, fleet: &Fleet, output: Output, context: &std::path::Path) -> Result<()> {

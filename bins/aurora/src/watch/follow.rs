@@ -15,7 +15,7 @@ use super::history::History;
 use super::lines::Lines;
 use super::tree::{Detail, tree, tree_with};
 use crate::cli::Output;
-use crate::exit::Exit;
+use aurora_bin::exit::Exit;
 use crate::print;
 
 /// While nothing is heard, the pipeline is looked at this often, so that times move on and a lost stream does no harm.

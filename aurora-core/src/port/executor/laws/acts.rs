@@ -196,3 +196,23 @@ pub async fn a_pause_by_hand_ends_by_hand(fixture: &dyn ClusterFixture) {
     );
     until_at(fixture, &plan, 3).await;
 }
+
+/// Whoever leaves the laws of steps out has no steps.
+pub async fn a_platform_without_steps_says_so(fixture: &dyn ClusterFixture) {
+    assert!(
+        !fixture.executor().capabilities().steps,
+        "a platform with steps must keep their laws: leave out `without_steps`"
+    );
+}
+
+/// Where nothing moves in steps, an act that would move something is refused as such and changes nothing.
+pub async fn an_act_on_steps_is_unsupported(fixture: &dyn ClusterFixture) {
+    let plan = release("v1");
+    deployed(fixture, &plan).await;
+    let before = fixture.identity(&rollout()).await;
+    for action in [Action::Promote, Action::PromoteFull, Action::Skip, Action::Retry] {
+        let refused = act(fixture, action, None, 2).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported, "{action:?}: {refused}");
+    }
+    assert_eq!(fixture.identity(&rollout()).await, before);
+}

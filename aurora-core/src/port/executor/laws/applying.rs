@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::fixture::{
     ClusterFixture, apply, deployed, finish, order, plan_of, release, rollout, rollout_body, service,
-    service_body, settings, settings_body, until, until_at, until_done,
+    service_body, settings, settings_body, until, until_done, until_settled,
 };
 use crate::command::Direction;
 use crate::error::ErrorKind;
@@ -47,7 +47,7 @@ pub async fn an_older_apply_is_superseded(fixture: &dyn ClusterFixture) {
     deployed(fixture, &release("v1")).await;
     let newer = release("v2");
     apply(fixture, &newer, 5).await.unwrap();
-    until_at(fixture, &newer, 1).await;
+    until_settled(fixture, &newer).await;
     let before = fixture.identity(&rollout()).await;
     let refused = apply(fixture, &release("v3"), 4).await.unwrap_err();
     assert!(matches!(refused, ExecutorError::Superseded { .. }), "{refused}");

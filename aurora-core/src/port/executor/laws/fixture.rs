@@ -337,6 +337,15 @@ pub(super) async fn until_at(fixture: &dyn ClusterFixture, plan: &Plan, gate: us
     .await
 }
 
+/// Observes until nothing moves by itself: at the first pause, or done where there are no steps.
+pub(super) async fn until_settled(fixture: &dyn ClusterFixture, plan: &Plan) -> Progress {
+    if fixture.executor().capabilities().steps {
+        until_at(fixture, plan, 1).await
+    } else {
+        until_done(fixture, plan).await
+    }
+}
+
 /// Deploys the first release with stamp 1.
 pub(super) async fn deployed(fixture: &dyn ClusterFixture, plan: &Plan) {
     apply(fixture, plan, 1).await.unwrap();

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::fixture::{
     ClusterFixture, act, apply, apply_towards, at_the_first_pause, deployed, finish, release, rollout,
-    service, set, settings, settings_body, until, until_done,
+    service, set, settings, settings_body, until, until_done, until_settled,
 };
 use crate::command::{Action, Direction};
 use crate::port::executor::ExecutorError;
@@ -49,7 +49,10 @@ pub async fn finish_keeps_configuration_that_pods_may_need(fixture: &dyn Cluster
 
 /// A finish older than the last accepted plan prunes nothing.
 pub async fn an_older_finish_is_superseded(fixture: &dyn ClusterFixture) {
-    let (_plan, _seen) = at_the_first_pause(fixture).await;
+    deployed(fixture, &release("v1")).await;
+    let plan = release("v2");
+    apply(fixture, &plan, 2).await.unwrap();
+    until_settled(fixture, &plan).await;
     let refused = finish(fixture, &release("v1"), 1, Direction::Forward)
         .await
         .unwrap_err();

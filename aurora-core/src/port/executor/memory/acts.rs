@@ -60,10 +60,6 @@ impl World {
         let declared = Declared::by(&held.body);
         let paused = held.body["spec"]["paused"] == true;
         match act.action {
-            Action::ShutDownOld => {
-                let what = "shut down the old version of a blue/green move".to_owned();
-                return Err(ExecutorError::Unsupported { what });
-            }
             Action::Abort if !observed => return Err(wrong("its last change was not taken up yet")),
             Action::Abort if settled => return Ok(Acted::NothingToAbort),
             Action::Abort if workload.aborted => return Ok(Acted::Unchanged),
@@ -73,6 +69,20 @@ impl World {
             Action::PromoteFull if !observed => return Err(wrong("its last change was not taken up yet")),
             Action::PromoteFull if settled || workload.is_past_steps(&declared) => {
                 return Ok(Acted::Unchanged);
+            }
+            Action::ShutDownOld => {
+                if declared.blue_green.is_none() {
+                    return Err(not_blue_green(&act.object));
+                }
+                if !observed {
+                    return Err(wrong("its last change was not taken up yet"));
+                }
+                if !workload.is_redirected() {
+                    return Err(wrong("its traffic was not redirected yet"));
+                }
+                if !workload.keeps_old() {
+                    return Ok(Acted::Unchanged);
+                }
             }
             Action::PromoteFull if paused => return Err(wrong("it is paused by hand")),
             Action::Promote | Action::Skip => {
@@ -122,7 +132,7 @@ impl World {
                 held.generation += 1;
             }
             Action::Retry => workload.set_aborted(false),
-            Action::ShutDownOld => {}
+            Action::ShutDownOld => workload.shut_down_old(),
         }
         held.version += 1;
     }
@@ -150,6 +160,17 @@ fn at_place(
         return Err(wrong("it has come to this step anew since"));
     }
     Ok(None)
+}
+
+fn not_blue_green(object: &ObjectRef) -> ExecutorError {
+    let message =
+        format!("{object} does not move by blue/green: it keeps no old version that could be shut down");
+    ExecutorError::Rejected {
+        objects: vec![FailureDetail {
+            object: object.clone(),
+            message,
+        }],
+    }
 }
 
 fn without_expectation(object: &ObjectRef) -> ExecutorError {

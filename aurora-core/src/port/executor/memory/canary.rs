@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::PodFault;
+use super::blue_green::BlueGreen;
 use crate::digest::Digest;
 use crate::manifest::ObjectRef;
 use crate::progress::{
@@ -18,10 +19,12 @@ const MOST_RESTARTS: u32 = 5;
 /// What an object declares, as far as the in-memory cluster acts on it.
 #[derive(Debug)]
 pub(super) struct Declared {
-    replicas: u32,
+    pub(super) replicas: u32,
+    /// Present when it moves by blue/green: then it has no steps of its own.
+    pub(super) blue_green: Option<BlueGreen>,
     steps: Vec<Step>,
     template: Value,
-    paused: bool,
+    pub(super) paused: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +45,19 @@ impl Declared {
             replicas: spec["replicas"]
                 .as_u64()
                 .map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
+            blue_green: BlueGreen::by(&spec["strategy"]["blueGreen"]),
             steps: steps.iter().map(Step::by).collect(),
             template: spec["template"].clone(),
             paused: spec["paused"] == true,
+        }
+    }
+
+    /// The step at which nothing is left to pass; a blue/green one has one place before it, its redirect.
+    const fn end(&self) -> usize {
+        if self.blue_green.is_some() {
+            1
+        } else {
+            self.steps.len()
         }
     }
 
@@ -61,6 +74,9 @@ impl Declared {
 
     /// New pods wanted at a step.
     fn wanted_at(&self, step: usize) -> u32 {
+        if self.blue_green.is_some() {
+            return self.replicas;
+        }
         let weight = u64::from(self.weight_at(step));
         u32::try_from((u64::from(self.replicas) * weight).div_ceil(100)).unwrap_or(self.replicas)
     }
@@ -79,12 +95,16 @@ impl Step {
 
 /// Pods of one revision.
 #[derive(Clone, Debug)]
-struct Pods {
+pub(super) struct Pods {
     template: Value,
-    count: u32,
-    available: u32,
+    pub(super) count: u32,
+    pub(super) available: u32,
     restarts: u32,
     failing_since: Option<Timestamp>,
+    /// Grows with each revision that is taken up for the first time.
+    pub(super) born: u64,
+    /// They are kept until then and go after it (blue/green).
+    pub(super) until: Option<Timestamp>,
 }
 
 /// The moving part of a workload.
@@ -97,8 +117,10 @@ pub(super) struct Workload {
     /// Which pause it stands at, by a number that no other pause has.
     pub(super) pause: Option<u64>,
     pub(super) aborted: bool,
+    /// The revision that gets the traffic (blue/green).
+    pub(super) active: String,
     full: bool,
-    pods: BTreeMap<String, Pods>,
+    pub(super) pods: BTreeMap<String, Pods>,
 }
 
 /// What surrounds a workload while it moves.
@@ -119,11 +141,14 @@ impl Workload {
         around: &Surroundings<'_>,
     ) -> bool {
         if self.observed_generation != generation {
-            self.take_up(declared, generation);
+            self.take_up(declared, generation, around.serial);
             return true;
         }
         if self.run_pods(around) {
             return true;
+        }
+        if let Some(blue_green) = &declared.blue_green {
+            return self.switch(declared, blue_green, around);
         }
         if self.aborted {
             return self.shift(declared, 0, false);
@@ -153,9 +178,9 @@ impl Workload {
         }
     }
 
-    fn take_up(&mut self, declared: &Declared, generation: u64) {
+    fn take_up(&mut self, declared: &Declared, generation: u64, serial: u64) {
         self.observed_generation = generation;
-        let revision = Digest::of_json(&declared.template).short(10);
+        let revision = revision_of(&declared.template);
         if self.revision != revision {
             self.revision = revision;
             self.aborted = false;
@@ -165,17 +190,19 @@ impl Workload {
             if self.stable.is_empty() {
                 self.stable.clone_from(&self.revision);
             }
-            if self.stable == self.revision {
-                self.step = declared.steps.len();
+            if self.stable == self.revision || self.goes_live_at_once(declared) {
+                self.step = declared.end();
             }
         }
-        self.step = self.step.min(declared.steps.len());
+        self.step = self.step.min(declared.end());
         self.pods.entry(self.revision.clone()).or_insert_with(|| Pods {
             template: declared.template.clone(),
             count: 0,
             available: 0,
             restarts: 0,
             failing_since: None,
+            born: serial,
+            until: None,
         });
     }
 
@@ -247,7 +274,7 @@ impl Workload {
         moved
     }
 
-    fn scale(&mut self, revision: &str, count: u32) -> bool {
+    pub(super) fn scale(&mut self, revision: &str, count: u32) -> bool {
         let Some(pods) = self.pods.get_mut(revision) else {
             return false;
         };
@@ -257,7 +284,7 @@ impl Workload {
         moved
     }
 
-    fn new_available(&self) -> u32 {
+    pub(super) fn new_available(&self) -> u32 {
         self.pods.get(&self.revision).map_or(0, |pods| pods.available)
     }
 
@@ -277,12 +304,12 @@ impl Workload {
         self.aborted = false;
         self.full = true;
         self.pause = None;
-        self.step = declared.steps.len();
+        self.step = declared.end();
     }
 
     /// Tells whether all steps are behind it or ordered to be.
     pub(super) fn is_past_steps(&self, declared: &Declared) -> bool {
-        !self.aborted && self.step >= declared.steps.len()
+        !self.aborted && self.step >= declared.end()
     }
 
     /// Stops, or with `false` begins again.
@@ -313,7 +340,10 @@ impl Workload {
     pub(super) fn progress(&self, object: &ObjectRef, declared: &Declared, seen: Seen<'_>) -> Progress {
         let pods = self.counts(declared);
         let observed = self.observed_generation == seen.generation;
-        let settled = self.stable == self.revision && self.step >= declared.steps.len();
+        let blue_green = declared.blue_green.is_some();
+        let settled = self.stable == self.revision
+            && self.step >= declared.end()
+            && (!blue_green || self.active == self.revision);
         let standing = if !observed {
             Standing::NotObserved
         } else if self.aborted {
@@ -326,13 +356,11 @@ impl Workload {
                 ready: self.has_new_pods(declared),
                 inconclusive: false,
             }
-        } else if settled && pods.new_available == declared.replicas && pods.old == 0 {
+        } else if settled && pods.new_available == declared.replicas && (blue_green || pods.old == 0) {
             Standing::Done
         } else {
             Standing::Moving
         };
-        let available = pods.new_available + pods.old_available;
-        let real = (pods.new_available * 100).checked_div(available).unwrap_or(0);
         Progress {
             object: object.clone(),
             standing,
@@ -342,22 +370,36 @@ impl Workload {
                 index: self.step,
                 total: declared.steps.len(),
             }),
-            weight: (object.kind == "Rollout").then(|| Weight {
-                wanted: if self.aborted {
-                    0
-                } else {
-                    declared.weight_at(self.step)
-                },
-                real: u8::try_from(real).unwrap_or(100),
-                source: WeightSource::Pods,
-            }),
+            weight: (object.kind == "Rollout").then(|| self.weight(declared, pods)),
             pods,
-            expect: (observed && self.stable != self.revision)
+            expect: (observed && (self.stable != self.revision || (blue_green && pods.old > 0)))
                 .then(|| self.token(seen.uid))
                 .flatten(),
             message: String::new(),
             failing: self.failing(object, seen.faults),
             observed_at: seen.now,
+        }
+    }
+
+    fn weight(&self, declared: &Declared, pods: PodCounts) -> Weight {
+        if declared.blue_green.is_some() {
+            let share = |all: bool| if all { 100 } else { 0 };
+            return Weight {
+                wanted: share(!self.aborted && self.step >= declared.end()),
+                real: share(self.active == self.revision),
+                source: WeightSource::Router,
+            };
+        }
+        let available = pods.new_available + pods.old_available;
+        let real = (pods.new_available * 100).checked_div(available).unwrap_or(0);
+        Weight {
+            wanted: if self.aborted {
+                0
+            } else {
+                declared.weight_at(self.step)
+            },
+            real: u8::try_from(real).unwrap_or(100),
+            source: WeightSource::Pods,
         }
     }
 
@@ -410,6 +452,11 @@ impl Workload {
             })
             .collect()
     }
+}
+
+/// The name of the revision that a pod template makes.
+pub(super) fn revision_of(template: &Value) -> String {
+    Digest::of_json(template).short(10)
 }
 
 /// What [`Workload::progress`] needs to know of the object.

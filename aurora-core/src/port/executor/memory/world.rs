@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::canary::{Declared, Seen, Surroundings, Workload};
+use super::canary::{Declared, Seen, Surroundings, Workload, revision_of};
 use super::{PodFault, Write};
-use crate::command::{Applied, AppliedSetKey, Apply, FailureDetail, Observe, Stamp};
+use crate::command::{Applied, AppliedSetKey, Apply, Direction, FailureDetail, Observe, Stamp};
 use crate::digest::Digest;
 use crate::manifest::ObjectRef;
 use crate::plan::Plan;
@@ -196,6 +196,11 @@ impl World {
         body: Value,
     ) -> Result<(), ExecutorError> {
         self.fence(&apply.set, apply.stamp)?;
+        if apply.direction == Direction::Forward
+            && let Some(workload) = self.workloads.get_mut(object)
+        {
+            workload.end_delay_before(&revision_of(&body["spec"]["template"]));
+        }
         let changed = self.put(object, body, OURS);
         let uid = self
             .objects

@@ -75,6 +75,8 @@ pub(super) struct Facts<'a> {
     pub(super) new_name: &'a str,
     /// `ReplicaFailure` of a ReplicaSet, if one cannot make its pods.
     pub(super) failure: Option<Value>,
+    /// Whether users find enough pods; none where all pods count.
+    pub(super) available: Option<bool>,
     pub(super) now: Timestamp,
 }
 
@@ -131,7 +133,10 @@ pub(super) fn calculate(facts: &Facts<'_>, status: &mut Status, pausing: &mut Pa
     if (!settled || became_unhealthy) && !is_aborted {
         progress(facts, status, pausing, healthy, became_unhealthy, &mut findings);
     }
-    if status.available_replicas >= spec.replicas {
+    if facts
+        .available
+        .unwrap_or(status.available_replicas >= spec.replicas)
+    {
         set(
             status,
             now,
@@ -256,9 +261,16 @@ fn is_healthy(facts: &Facts<'_>, status: &Status) -> bool {
         .step_count()
         .is_none_or(|count| status.current_step_index == Some(count));
     let stable = !status.stable_rs.is_empty() && status.stable_rs == status.current_pod_hash;
+    let selected = |field: &str| status.selector(field) == status.current_pod_hash;
+    let strategy_done = match &spec.blue_green {
+        Some(blue_green) => {
+            selected("activeSelector") && (!blue_green.has_preview() || selected("previewSelector"))
+        }
+        None => status.replicas == spec.replicas,
+    };
     steps_done
         && stable
-        && status.replicas == spec.replicas
+        && strategy_done
         && status.updated_replicas == spec.replicas
         && status.available_replicas == spec.replicas
         && facts.before.observed_generation == facts.generation.to_string()
@@ -269,6 +281,8 @@ fn is_progressing(before: &Status, after: &Status) -> bool {
         || before.current_step_hash != after.current_step_hash
         || before.current_step_index != after.current_step_index
         || before.stable_rs != after.stable_rs
+        || before.selector("activeSelector") != after.selector("activeSelector")
+        || before.selector("previewSelector") != after.selector("previewSelector")
         || before.updated_replicas != after.updated_replicas
         || after.replicas - after.updated_replicas < before.replicas - before.updated_replicas
         || after.ready_replicas > before.ready_replicas

@@ -26,7 +26,11 @@ impl Sync<'_> {
     pub(super) async fn finish(mut self) -> Next {
         sleep(PACE).await;
         let mut after = self.base_status();
-        self.decide(&mut after);
+        if let Some(blue_green) = self.spec.blue_green.clone() {
+            self.decide_blue_green(&blue_green, &mut after);
+        } else {
+            self.decide(&mut after);
+        }
         let generation = meta::int(&self.rollout, "/metadata/generation").unwrap_or(1);
         let revision = self.new.as_ref().map_or(0, |new| new.revision);
         let now = self.objects.now();
@@ -42,6 +46,7 @@ impl Sync<'_> {
             revision,
             new_name: &new_name,
             failure,
+            available: self.active_is_available(&after),
             now,
         };
         let findings = conditions::calculate(&facts, &mut after, &mut self.pausing);
@@ -160,7 +165,7 @@ impl Sync<'_> {
             .then(|| format!("Completed all {} canary steps", count.unwrap_or(0)))
     }
 
-    fn promote(&mut self, after: &mut Status, reason: &str) {
+    pub(super) fn promote(&mut self, after: &mut Status, reason: &str) {
         self.pausing.clear_pauses = true;
         self.pausing.remove_abort = true;
         after.promote_full = false;
@@ -217,6 +222,13 @@ impl Sync<'_> {
             let left = Duration::try_from(time.duration_since(now)).unwrap_or_default();
             left + Duration::from_millis(2)
         };
+        let delays_end = self.next_delay(after);
+        if let Some(blue_green) = &self.spec.blue_green
+            && !after.pause_conditions.is_empty()
+        {
+            let end = blue_green.pause_ends(after).into_iter().chain(delays_end).min();
+            return end.map_or(Next::Done, |end| Next::After(until(end)));
+        }
         if let Some(Step::Pause(duration)) = self.spec.step(after.step_index()) {
             let end = after
                 .canary_pause()
@@ -225,14 +237,15 @@ impl Sync<'_> {
             return end.map_or(Next::Done, |end| Next::After(until(end)));
         }
         if after.phase == "Healthy" || after.phase == "Degraded" || self.spec.paused {
-            return Next::Done;
+            return delays_end.map_or(Next::Done, |end| Next::After(until(end)));
         }
         let deadline = conditions::deadline(&self.spec, after);
+        let deadline = deadline.into_iter().chain(delays_end).min();
         deadline.map_or(Next::Done, |deadline| Next::After(until(later(deadline, 1))))
     }
 }
 
-fn labels_text(labels: &Value) -> String {
+pub(super) fn labels_text(labels: &Value) -> String {
     let empty = json!({});
     let pairs = labels.as_object().or(empty.as_object()).into_iter().flatten();
     let pairs: Vec<String> = pairs

@@ -29,6 +29,7 @@ pub(super) fn find(objects: &Objects, rollout: &Value) -> Option<String> {
         .or_else(|| selector_and_template(&rollout["spec"]))
         .or_else(|| numbers(&rollout["spec"]))
         .or_else(|| canary(&rollout["spec"]["strategy"]["canary"]))
+        .or_else(|| blue_green(&rollout["spec"]))
         .or_else(|| references(objects, rollout))
 }
 
@@ -38,7 +39,7 @@ fn invalid(path: &str, value: &Value, text: &str) -> String {
 
 fn not_simulated(path: &str) -> String {
     format!(
-        "{path}: Forbidden: the simulated controller does not run it; it runs canaries of set weights and pauses without traffic routing"
+        "{path}: Forbidden: the simulated controller does not run it; it runs blue/green, and canaries of set weights and pauses, without analysis or traffic routing"
     )
 }
 
@@ -61,8 +62,7 @@ fn strategy(spec: &Value) -> Option<String> {
         (false, false) => Some(
             "spec.strategy.strategy: Invalid value: \"\": Multiple Strategies can not be listed".to_owned(),
         ),
-        (true, false) => Some(not_simulated("spec.strategy.blueGreen")),
-        (false, true) => None,
+        (true, false) | (false, true) => None,
     }
     .or_else(|| is_set(&spec["workloadRef"]).then(|| not_simulated("spec.workloadRef")))
     .or_else(|| is_set(&spec["rollbackWindow"]).then(|| not_simulated("spec.rollbackWindow")))
@@ -70,6 +70,11 @@ fn strategy(spec: &Value) -> Option<String> {
         let fields = ["trafficRouting", "analysis", "pingPong"];
         let field = fields.iter().find(|field| is_set(&canary[**field]))?;
         Some(not_simulated(&format!("spec.strategy.canary.{field}")))
+    })
+    .or_else(|| {
+        let fields = ["prePromotionAnalysis", "postPromotionAnalysis"];
+        let field = fields.iter().find(|field| is_set(&blue_green[**field]))?;
+        Some(not_simulated(&format!("spec.strategy.blueGreen.{field}")))
     })
 }
 
@@ -164,6 +169,28 @@ fn canary(canary: &Value) -> Option<String> {
         .find_map(|(index, found)| step(&format!("spec.strategy.steps[{index}]"), found))
 }
 
+fn blue_green(spec: &Value) -> Option<String> {
+    let strategy = &spec["strategy"]["blueGreen"];
+    if strategy.is_null() {
+        return None;
+    }
+    let (active, preview) = (&strategy["activeService"], &strategy["previewService"]);
+    let name = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if name(active) == name(preview) {
+        let text = "This rollout uses the same service for the active and preview services, but two different services are required.";
+        return Some(invalid("spec.strategy.blueGreen.activeService", active, text));
+    }
+    let limit = strategy["scaleDownDelayRevisionLimit"].as_i64();
+    let history = spec["revisionHistoryLimit"].as_i64().unwrap_or(10);
+    limit.filter(|limit| *limit > history).map(|limit| {
+        invalid(
+            "spec.strategy.blueGreen.scaleDownDelayRevisionLimit",
+            &limit.into(),
+            "This rollout's revision history limit can not be smaller than the rollout's scale down delay revision limit",
+        )
+    })
+}
+
 fn step(path: &str, step: &Value) -> Option<String> {
     for (field, text) in ROUTED_STEPS {
         if !step[*field].is_null() {
@@ -199,13 +226,18 @@ fn step(path: &str, step: &Value) -> Option<String> {
 }
 
 fn references(objects: &Objects, rollout: &Value) -> Option<String> {
-    let canary = &rollout["spec"]["strategy"]["canary"];
+    let strategy = &rollout["spec"]["strategy"];
     let labels = &rollout["spec"]["template"]["metadata"]["labels"];
-    for field in ["stableService", "canaryService"] {
-        let Some(name) = canary[field].as_str().filter(|name| !name.is_empty()) else {
+    for (kind, field) in [
+        ("canary", "stableService"),
+        ("canary", "canaryService"),
+        ("blueGreen", "activeService"),
+        ("blueGreen", "previewService"),
+    ] {
+        let Some(name) = strategy[kind][field].as_str().filter(|name| !name.is_empty()) else {
             continue;
         };
-        let path = format!("spec.strategy.canary.{field}");
+        let path = format!("spec.strategy.{kind}.{field}");
         let Some(service) = objects.get(&SERVICES, meta::namespace(rollout), name) else {
             return Some(invalid(
                 &path,

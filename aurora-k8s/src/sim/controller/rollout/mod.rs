@@ -1,8 +1,9 @@
-//! The Rollouts controller for canaries without a router, as the recorded real one behaves.
+//! The Rollouts controller for blue/green and for canaries without a router, as the recorded real one behaves.
 //!
 //! A reconcile reads once and then writes step by step, some milliseconds apart, as the real controller does:
 //! every intermediate state can be seen, and a patch that arrives in between is treated as there.
 
+mod blue_green;
 mod conditions;
 mod counts;
 mod finish;
@@ -26,7 +27,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::sim::{
-    objects::{Objects, WatchEvent},
+    objects::{Objects, WatchEvent, WatchKind},
     resource::{REPLICA_SETS, ROLLOUTS, SERVICES},
 };
 
@@ -76,7 +77,11 @@ impl Reconciler for Rollouts {
             return meta::own_or_controller(event, &ROLLOUTS);
         }
         // A Service without the hash is not looked at: nothing repairs it before the next reconcile.
-        if *event.resource == SERVICES && event.object["spec"]["selector"][HASH_LABEL].is_string() {
+        // Neither is one that is gone.
+        if *event.resource == SERVICES
+            && event.kind != WatchKind::Deleted
+            && event.object["spec"]["selector"][HASH_LABEL].is_string()
+        {
             return service::rollouts_of(objects, &event.object);
         }
         Vec::new()

@@ -6,7 +6,7 @@ use crate::sim::objects::{later, seconds};
 
 use super::{
     super::meta,
-    status::{CANARY_PAUSE, PauseCondition, Status},
+    status::{BLUE_GREEN_PAUSE, CANARY_PAUSE, PauseCondition, Status},
 };
 
 /// Decisions of one reconcile.
@@ -15,6 +15,8 @@ pub(super) struct Pausing {
     pub(super) add_abort: bool,
     pub(super) remove_abort: bool,
     pub(super) add_pause: bool,
+    /// Like `add_pause`, of a blue/green Rollout before its redirect.
+    pub(super) add_redirect_pause: bool,
     pub(super) remove_pause: bool,
     pub(super) clear_pauses: bool,
 }
@@ -53,15 +55,21 @@ impl Pausing {
         if self.clear_pauses {
             return;
         }
-        let kept = before
-            .pause_conditions
-            .iter()
-            .filter(|it| !(self.remove_pause && it.reason == CANARY_PAUSE));
+        let kept = before.pause_conditions.iter().filter(|it| {
+            !(self.remove_pause && [CANARY_PAUSE, BLUE_GREEN_PAUSE].contains(&it.reason.as_str()))
+        });
         after.pause_conditions = kept.cloned().collect();
         let mut controller_pause = before.controller_pause;
-        if self.add_pause && before.canary_pause().is_none() {
+        let added = [
+            (self.add_pause, CANARY_PAUSE),
+            (self.add_redirect_pause, BLUE_GREEN_PAUSE),
+        ];
+        for (_, reason) in added
+            .iter()
+            .filter(|(add, reason)| *add && before.pause(reason).is_none())
+        {
             let condition = PauseCondition {
-                reason: CANARY_PAUSE.to_owned(),
+                reason: (*reason).to_owned(),
                 start_time: seconds(now),
             };
             after.pause_conditions.push(condition);

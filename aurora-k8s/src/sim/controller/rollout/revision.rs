@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::sim::{
-    objects::{Delete, ObjectError, Objects},
+    objects::{Delete, ObjectError, Objects, seconds},
     resource::REPLICA_SETS,
 };
 
@@ -15,6 +16,8 @@ use super::super::{meta, write};
 pub(super) const HASH_LABEL: &str = "rollouts-pod-template-hash";
 pub(super) const REVISION: &str = "rollout.argoproj.io/revision";
 const DESIRED: &str = "rollout.argoproj.io/desired-replicas";
+/// Until when a ReplicaSet that is not needed any more keeps its pods.
+pub(super) const DEADLINE: &str = "scale-down-deadline";
 
 /// A ReplicaSet as it was at the beginning of a reconcile.
 #[derive(Clone, Debug)]
@@ -28,6 +31,10 @@ pub(super) struct ReplicaSet {
     pub(super) ready: i64,
     pub(super) available: i64,
     pub(super) revision: i64,
+    /// When it was created, to the second.
+    pub(super) created: Option<Timestamp>,
+    /// When its scale-down delay ends.
+    pub(super) deadline: Option<Timestamp>,
 }
 
 impl ReplicaSet {
@@ -42,6 +49,8 @@ impl ReplicaSet {
             ready: int("/status/readyReplicas"),
             available: int("/status/availableReplicas"),
             revision: annotation.unwrap_or(0),
+            created: meta::time(&object["metadata"]["creationTimestamp"]),
+            deadline: meta::annotation(&object, DEADLINE).and_then(|text| text.parse().ok()),
             object,
         }
     }
@@ -159,6 +168,11 @@ pub(super) fn scale(
         |object| {
             meta::put(object, &["spec", "replicas"], count);
             meta::put(object, &["metadata", "annotations", DESIRED], wanted.to_string());
+            if count == 0
+                && let Some(annotations) = object["metadata"]["annotations"].as_object_mut()
+            {
+                annotations.remove(DEADLINE);
+            }
         },
     )?;
     if set.wanted == count {
@@ -171,6 +185,29 @@ pub(super) fn scale(
     );
     super::record(objects, rollout, false, "ScalingReplicaSet", &message);
     Ok(true)
+}
+
+/// Says until when a ReplicaSet keeps its pods, or with none that nothing ends them.
+pub(super) fn set_deadline(
+    objects: &Objects,
+    set: &ReplicaSet,
+    deadline: Option<Timestamp>,
+) -> Result<(), ObjectError> {
+    write::edit(
+        objects,
+        &REPLICA_SETS,
+        meta::namespace(&set.object),
+        &set.name,
+        |object| match deadline {
+            Some(at) => meta::put(object, &["metadata", "annotations", DEADLINE], seconds(at)),
+            None => {
+                if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
+                    annotations.remove(DEADLINE);
+                }
+            }
+        },
+    )
+    .map(|_| ())
 }
 
 /// Deletes the oldest ReplicaSets without pods beyond the limit.

@@ -58,11 +58,15 @@ pub(super) fn release(objects: &Objects, namespace: &str, rollout: &str) {
 }
 
 fn named_by(rollout: &Value) -> Vec<&str> {
-    let canary = &rollout["spec"]["strategy"]["canary"];
-    ["stableService", "canaryService"]
-        .iter()
-        .filter_map(|field| canary[*field].as_str())
-        .collect()
+    let strategy = &rollout["spec"]["strategy"];
+    let fields = [
+        ("canary", "stableService"),
+        ("canary", "canaryService"),
+        ("blueGreen", "activeService"),
+        ("blueGreen", "previewService"),
+    ];
+    let named = fields.iter().map(|(kind, field)| &strategy[*kind][*field]);
+    named.filter_map(Value::as_str).collect()
 }
 
 fn switch(sync: &Sync<'_>, name: &str, set: &ReplicaSet) {
@@ -70,15 +74,34 @@ fn switch(sync: &Sync<'_>, name: &str, set: &ReplicaSet) {
     let Some(service) = sync.objects.get(&SERVICES, namespace, name) else {
         return;
     };
+    let ready = set.wanted > 0 && set.available >= set.wanted;
+    if ready {
+        select(sync, &service, &set.hash);
+    }
+}
+
+/// The hash that a Service selects; empty when it selects none, or is not there.
+pub(super) fn selected(objects: &Objects, namespace: &str, name: &str) -> String {
+    let service = objects.get(&SERVICES, namespace, name);
+    let hash = service.and_then(|service| {
+        service["spec"]["selector"][HASH_LABEL]
+            .as_str()
+            .map(str::to_owned)
+    });
+    hash.unwrap_or_default()
+}
+
+/// Points a Service at the pods with a hash.
+pub(super) fn select(sync: &Sync<'_>, service: &Value, hash: &str) {
+    let (namespace, name) = (meta::namespace(service), meta::name(service));
     let held = service["spec"]["selector"][HASH_LABEL]
         .as_str()
         .unwrap_or_default();
-    let ready = set.wanted > 0 && set.available >= set.wanted;
-    if held == set.hash || !ready {
+    if held == hash {
         return;
     }
     let switched = write::edit(sync.objects, &SERVICES, namespace, name, |service| {
-        meta::put(service, &["spec", "selector", HASH_LABEL], set.hash.clone());
+        meta::put(service, &["spec", "selector", HASH_LABEL], hash);
         meta::put(
             service,
             &["metadata", "annotations", MANAGED_BY],
@@ -86,10 +109,7 @@ fn switch(sync: &Sync<'_>, name: &str, set: &ReplicaSet) {
         );
     });
     if switched.is_ok() {
-        let message = format!(
-            "Switched selector for service '{name}' from '{held}' to '{}'",
-            set.hash
-        );
+        let message = format!("Switched selector for service '{name}' from '{held}' to '{hash}'");
         record(sync.objects, &sync.rollout, false, "SwitchService", &message);
     }
 }

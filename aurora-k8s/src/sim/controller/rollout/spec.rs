@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::super::{hash, meta};
+use super::{
+    super::{hash, meta},
+    blue_green::BlueGreen,
+};
 
 /// What a canary step asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,9 +16,11 @@ pub(super) enum Step {
     SetWeight(i64),
 }
 
-/// The parts of a valid canary Rollout that decide what happens.
+/// The parts of a valid Rollout that decide what happens.
 #[derive(Clone, Debug)]
 pub(super) struct Spec {
+    /// Present when it moves by blue/green; what is said of steps, bounds and Services is of canaries then.
+    pub(super) blue_green: Option<BlueGreen>,
     pub(super) replicas: i64,
     pub(super) paused: bool,
     pub(super) min_ready_seconds: i64,
@@ -43,6 +48,7 @@ impl Spec {
         let replicas = meta::replicas(rollout);
         let listed = canary["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
         let (max_surge, max_unavailable) = bounds(canary, replicas);
+        let blue_green = BlueGreen::by(&spec["strategy"]["blueGreen"]);
         Self {
             replicas,
             paused: spec["paused"].as_bool() == Some(true),
@@ -58,7 +64,12 @@ impl Spec {
             max_surge,
             max_unavailable,
             template_hash: hash::of_template(&spec["template"]),
-            step_hash: hash::of(&Value::from(listed.to_vec())),
+            step_hash: if blue_green.is_some() {
+                String::new()
+            } else {
+                hash::of(&Value::from(listed.to_vec()))
+            },
+            blue_green,
         }
     }
 

@@ -83,6 +83,8 @@ fn null_is_empty<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<PauseC
 
 /// Why a pause step pauses.
 pub(super) const CANARY_PAUSE: &str = "CanaryPauseStep";
+/// Why a blue/green Rollout pauses before its redirect.
+pub(super) const BLUE_GREEN_PAUSE: &str = "BlueGreenPause";
 
 impl Status {
     /// Reads the status of an object; an unreadable one counts as none.
@@ -111,7 +113,7 @@ impl Status {
         );
         for (name, value) in to {
             if from.get(name) != Some(value) {
-                patch.insert(name.clone(), value.clone());
+                patch.insert(name.clone(), change(from.get(name), value));
             }
         }
         for name in from.keys().filter(|name| !to.contains_key(*name)) {
@@ -142,11 +144,29 @@ impl Status {
         self.current_step_index.unwrap_or(0)
     }
 
-    /// The pause condition of canary pause steps.
-    pub(super) fn canary_pause(&self) -> Option<&PauseCondition> {
+    /// A hash that the blue/green part of the status holds; empty when it holds none.
+    pub(super) fn selector(&self, field: &str) -> &str {
+        self.blue_green
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// Whether a paused preview of fewer pods was allowed to grow.
+    pub(super) fn may_scale_up_preview(&self) -> bool {
+        self.blue_green.get("scaleUpPreviewCheckPoint") == Some(&Value::Bool(true))
+    }
+
+    /// The pause condition with a reason.
+    pub(super) fn pause(&self, reason: &str) -> Option<&PauseCondition> {
         self.pause_conditions
             .iter()
-            .find(|condition| condition.reason == CANARY_PAUSE)
+            .find(|condition| condition.reason == reason)
+    }
+
+    /// The pause condition of canary pause steps.
+    pub(super) fn canary_pause(&self) -> Option<&PauseCondition> {
+        self.pause(CANARY_PAUSE)
     }
 
     /// Whether the pods have not all been restarted yet.
@@ -186,6 +206,16 @@ impl Status {
         if self.available_replicas < self.updated_replicas {
             return progressing("updated replicas are still becoming available");
         }
+        if spec.blue_green.is_some() {
+            let active = self.selector("activeSelector");
+            if active.is_empty() || active != self.current_pod_hash {
+                return progressing("active service cutover pending");
+            }
+            if self.stable_rs.is_empty() || self.stable_rs != self.current_pod_hash {
+                return progressing("waiting for analysis to complete");
+            }
+            return ("Healthy", String::new());
+        }
         if self.replicas > self.updated_replicas {
             return progressing("old replicas are pending termination");
         }
@@ -194,6 +224,17 @@ impl Status {
         }
         ("Healthy", String::new())
     }
+}
+
+/// What a merge patch has to say to lead from one value to another.
+fn change(from: Option<&Value>, to: &Value) -> Value {
+    let (Some(Value::Object(from)), Value::Object(to)) = (from, to) else {
+        return to.clone();
+    };
+    let gone = from.keys().filter(|name| !to.contains_key(*name));
+    let mut patch: Map<String, Value> = gone.map(|name| (name.clone(), Value::Null)).collect();
+    patch.extend(to.iter().map(|(name, value)| (name.clone(), value.clone())));
+    Value::Object(patch)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::sim::{
 };
 
 use super::{
-    PACE, conditions,
+    PACE, blue_green, conditions,
     pause::Pausing,
     persist, record, restart,
     revision::{self, REVISION, ReplicaSet},
@@ -35,6 +35,8 @@ pub(super) struct Sync<'a> {
     pub(super) stable: Option<ReplicaSet>,
     pub(super) others: Vec<ReplicaSet>,
     pub(super) restarted_at: Option<String>,
+    /// What the Services of a blue/green Rollout select, as far as this reconcile knows.
+    pub(super) selected: blue_green::Selected,
 }
 
 impl<'a> Sync<'a> {
@@ -66,6 +68,7 @@ impl<'a> Sync<'a> {
             stable,
             others,
             restarted_at,
+            selected: blue_green::Selected::default(),
         }
     }
 
@@ -73,6 +76,9 @@ impl<'a> Sync<'a> {
     /// What the store refused; the reconcile is then tried again later.
     pub(super) async fn run(mut self) -> Result<Next, ObjectError> {
         self.note_pause().await;
+        if let Some(blue_green) = self.spec.blue_green.clone() {
+            return self.run_blue_green(&blue_green).await;
+        }
         if self.is_scaling_event() {
             scale::reconcile(&self)?;
             return Ok(self.finish().await);
@@ -114,7 +120,7 @@ impl<'a> Sync<'a> {
         self.restarted_at.clone_from(&self.spec.restart_at);
     }
 
-    fn live(&self) -> Option<Arc<Value>> {
+    pub(super) fn live(&self) -> Option<Arc<Value>> {
         self.objects.get(
             &ROLLOUTS,
             meta::namespace(&self.rollout),
@@ -128,7 +134,7 @@ impl<'a> Sync<'a> {
     }
 
     /// Whether somebody changed `spec.replicas` since the pods were last counted out.
-    fn is_scaling_event(&self) -> bool {
+    pub(super) fn is_scaling_event(&self) -> bool {
         let sets = self.all_sets();
         sets.iter()
             .any(|set| set.wanted > 0 && set.desired().is_some_and(|it| it != self.spec.replicas))
@@ -174,7 +180,7 @@ impl<'a> Sync<'a> {
     }
 
     /// Makes the ReplicaSet of the present template, or takes it up again, and keeps the revision.
-    async fn ensure_new(&mut self) -> Result<(), ObjectError> {
+    pub(super) async fn ensure_new(&mut self) -> Result<(), ObjectError> {
         let hash = self.spec.template_hash.clone();
         let others = self
             .all_sets()
