@@ -87,13 +87,15 @@ impl Buckets {
 }
 
 fn refused(rate: RequestRate, wait: Duration) -> Refusal {
-    let seconds = wait.as_secs() + 1;
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
     let detail = format!(
         "you ask more often than {} times a second; come back in {seconds} s, or follow the event stream instead of asking",
         rate.per_second
     );
-    Refusal::new(ErrorKind::Exhausted, "rate.exceeded", detail)
-        .with_header(RETRY_AFTER, HeaderValue::from(seconds))
+    Refusal::new(ErrorKind::Exhausted, "rate.exceeded", detail).with_header(
+        RETRY_AFTER,
+        HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)),
+    )
 }
 
 #[cfg(test)]

@@ -292,14 +292,16 @@ impl Doc {
             operation = operation.response(status.as_str(), response);
         }
         for status in refusals {
-            let response = ResponseBuilder::new()
-                .description(status.canonical_reason().unwrap_or("A problem"))
-                .content(
-                    PROBLEM_JSON,
-                    ContentBuilder::new().schema(Some(problem.clone())).build(),
-                );
-            let response = with_headers(response.build(), status, self.deprecated);
-            operation = operation.response(status.as_str(), response);
+            let name = components.refusal(status, self.deprecated, || {
+                let response = ResponseBuilder::new()
+                    .description(status.canonical_reason().unwrap_or("A problem"))
+                    .content(
+                        PROBLEM_JSON,
+                        ContentBuilder::new().schema(Some(problem.clone())).build(),
+                    );
+                with_headers(response.build(), status, self.deprecated)
+            });
+            operation = operation.response(status.as_str(), Ref::from_response_name(name));
         }
         if self.deprecated {
             operation = operation.deprecated(Some(Deprecated::True));

@@ -84,6 +84,7 @@ fn document() -> OpenApi {
         .build();
     let components = ComponentsBuilder::new()
         .schemas_from_iter(components.schemas)
+        .responses_from_iter(components.responses)
         .security_scheme(doc::BEARER, SecurityScheme::Http(bearer))
         .build();
     let info = InfoBuilder::new()

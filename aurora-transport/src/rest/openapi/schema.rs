@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use http::StatusCode;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaFormat, Type};
-use utoipa::openapi::{KnownFormat, Object, RefOr, Schema};
+use utoipa::openapi::{KnownFormat, Object, RefOr, Response, Schema};
 
 use super::doc::named;
 
 /// Names in paths and filters are short.
 const MAX_TEXT: usize = 256;
 
-/// Schemas by name.
+/// Schemas and refusals by name.
 #[derive(Default)]
 pub(super) struct Components {
     pub(super) schemas: BTreeMap<String, RefOr<Schema>>,
+    pub(super) responses: BTreeMap<String, Response>,
 }
 
 impl Components {
@@ -24,6 +26,23 @@ impl Components {
         T::schemas(&mut schemas);
         self.schemas.extend(schemas);
         named(&T::name())
+    }
+
+    /// The name of a refusal, which is kept once for all routes.
+    pub(super) fn refusal(
+        &mut self,
+        status: StatusCode,
+        deprecated: bool,
+        make: impl FnOnce() -> Response,
+    ) -> String {
+        let reason = status.canonical_reason().unwrap_or("Problem").replace(' ', "");
+        let name = if deprecated {
+            format!("{reason}OfAnOldPath")
+        } else {
+            reason
+        };
+        self.responses.entry(name.clone()).or_insert_with(make);
+        name
     }
 
     pub(super) fn extend(&mut self, others: Self) {

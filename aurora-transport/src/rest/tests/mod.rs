@@ -6,6 +6,7 @@ mod compat;
 mod events;
 mod limits;
 mod openapi;
+mod overview;
 mod reading;
 mod routes;
 mod submit;

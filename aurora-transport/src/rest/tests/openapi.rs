@@ -68,6 +68,8 @@ fn every_operation_has_a_name_of_its_own_refusals_and_security() {
         );
         for (status, response) in responses {
             if status.starts_with('4') || status.starts_with('5') {
+                let name = response["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+                let response = &document["components"]["responses"][name];
                 let content = &response["content"]["application/problem+json"]["schema"]["$ref"];
                 assert_eq!(content, "#/components/schemas/ProblemBody", "{at} {status}");
             }
