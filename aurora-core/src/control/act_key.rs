@@ -1,14 +1,13 @@
 //! Keys that clients choose so that a repeated act has no second effect.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::Value;
 
 use super::feed::Cursor;
 use super::{ControlError, Door, Recorded, journal};
 use crate::authz::{Deploy, Grant};
 use crate::digest::Digest;
 use crate::id::PipelineId;
-use crate::pipeline::Input;
 use crate::port::store::{Batch, Precondition, RecordKey, Scope, Store, StoreError};
 
 /// A key and what it was given for.
@@ -25,21 +24,14 @@ struct UsedKey {
 }
 
 impl ActKey {
-    /// The key of an act, where its door has one.
-    pub(super) fn of(grant: &Grant<Deploy>, door: &Door, id: PipelineId, input: &Input) -> Option<Self> {
+    /// The key of an act, where its door has one; `act` tells it from every other one.
+    pub(super) fn of(grant: &Grant<Deploy>, door: &Door, act: &Value) -> Option<Self> {
         let key = door.idempotency.as_ref()?;
-        let (name, gate, expect, person) = match input {
-            Input::Approve { gate, expect, person } => ("approve", Some(gate), expect.as_ref(), person),
-            Input::Reject { gate, expect, person } => ("reject", Some(gate), expect.as_ref(), person),
-            Input::Cancel { person } => ("cancel", None, None, person),
-            _ => return None,
-        };
-        let act = json!([name, id, gate, expect, person.comment]);
         // Two principals may use the same key for different things.
         let named = Digest::of(format!("{}\n{key}", grant.principal().id).as_bytes());
         Some(Self {
             record: RecordKey::new("idempotency", format!("act/{named}")),
-            act: Digest::of_json(&act),
+            act: Digest::of_json(act),
         })
     }
 

@@ -14,7 +14,7 @@ use crate::authz::{Grant, ReadPipelines};
 use crate::digest::Digest;
 use crate::id::PipelineId;
 use crate::manifest::ObjectRef;
-use crate::pipeline::{ArmoryStatus, LastGood, State, Summary};
+use crate::pipeline::{ArmoryStatus, LastGood, Summary};
 use crate::port::store::{Scan, Scope};
 
 /// Records read at once.
@@ -237,7 +237,7 @@ impl ControlPlane {
             }
             let of = cells.entry(row.application.clone()).or_default();
             note_row(of, row);
-            if row.state == State::NotStarted && locks.get(&row.application) != Some(&row.id) {
+            if row.blocked_by.is_some() {
                 queues.entry(row.application.clone()).or_default().push(row.id);
             }
         }

@@ -186,6 +186,9 @@ impl Driver {
                 self.written.borrow_and_update();
                 self.catch_up().await?;
                 look = Instant::now() + POLL;
+                if self.take_turn().await? {
+                    return Ok(());
+                }
             }
             self.settle().await?;
             self.write_history().await;
@@ -214,6 +217,20 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// A queued pipeline begins once its application is free, under a new lease: while it waited, the run before
+    /// it may have sent commands with a higher fence than the lease of the wait has.
+    async fn take_turn(&mut self) -> Result<bool, Stop> {
+        if !self.pipeline.is_queued() || self.pipeline.parked.is_some() {
+            return Ok(false);
+        }
+        let lock = journal::lock_key(&self.pipeline.application);
+        if self.inner.store.get(&self.scope, &lock).await?.is_some() {
+            return Ok(false);
+        }
+        self.input(Input::Turn).await?;
+        Ok(true)
     }
 
     async fn catch_up(&mut self) -> Result<(), Stop> {

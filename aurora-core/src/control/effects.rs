@@ -76,6 +76,7 @@ pub(super) fn key(effect: &Effect) -> String {
         EffectKind::Begin => format!("{target}/begin"),
         EffectKind::Command { id, .. } => format!("{target}/command/{id}"),
         EffectKind::Observe { tag, .. } => format!("{target}/observe/{tag}"),
+        EffectKind::TakeTurn => "turn".to_owned(),
     }
 }
 
@@ -109,6 +110,7 @@ impl Job {
                 Asked::Finish { .. } => "finish",
             },
             EffectKind::Observe { .. } => "observe",
+            EffectKind::TakeTurn => "takeTurn",
         }
     }
 
@@ -132,6 +134,8 @@ impl Job {
                 };
                 self.observe(*tag, observe).await
             }
+            // The driver sees to it: it is about no target.
+            EffectKind::TakeTurn => return,
         };
         self.tell(Some(heard), true).await;
     }

@@ -27,7 +27,15 @@ pub struct EngineFigures {
 }
 
 /// The kinds of effects, as [`EngineFigures::oldest`] has them.
-pub const EFFECTS: [&str; 6] = ["act", "apply", "awaitAgent", "begin", "finish", "observe"];
+pub const EFFECTS: [&str; 7] = [
+    "act",
+    "apply",
+    "awaitAgent",
+    "begin",
+    "finish",
+    "observe",
+    "takeTurn",
+];
 
 /// What a control plane counts; clones share it.
 #[derive(Clone, Debug, Default)]

@@ -8,10 +8,12 @@ use super::audit;
 use crate::digest::Digest;
 use crate::id::PipelineId;
 use crate::pipeline::{
-    End, Event, LastGood, Pipeline, What, encode, evolve, next_wake, outstanding, summary,
+    End, Event, LastGood, Pipeline, Submitted, What, decode, encode, evolve, next_wake, outstanding, summary,
 };
 use crate::plan::StepMap;
-use crate::port::store::{Append, Batch, Lease, RecordKey, Scope, Store, StoreError, StoredEvent};
+use crate::port::store::{
+    Append, Batch, Lease, Precondition, RecordKey, Scope, Store, StoreError, StoredEvent,
+};
 
 /// The prefix of the names of streams, leases and timers of pipelines.
 pub(super) const PREFIX: &str = "pipeline/";
@@ -21,6 +23,9 @@ pub(super) const SUMMARY: &str = "pipeline.summary";
 
 /// The kind of the records that let one run per application through.
 pub(super) const LOCK: &str = "application.lock";
+
+/// The kind of the records of runs that wait for their application to be free: one per application.
+pub(super) const QUEUE: &str = "application.queue";
 
 /// The kind of the records of plans that succeeded.
 pub(super) const LAST_GOOD: &str = "target.lastGood";
@@ -57,7 +62,12 @@ pub(super) fn lock_key(application: &str) -> RecordKey {
     RecordKey::new(LOCK, application)
 }
 
-/// Who holds an application.
+/// The one place in the queue of an application.
+pub(super) fn queue_key(application: &str) -> RecordKey {
+    RecordKey::new(QUEUE, application)
+}
+
+/// Who holds an application, or waits for it.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Lock {
     pub(super) pipeline: PipelineId,
@@ -100,6 +110,20 @@ pub(super) async fn catch_up(
         }
     }
     Ok(pipeline)
+}
+
+/// What was submitted; `None` where there is no such pipeline, or none that can be read.
+pub(super) async fn submitted(
+    store: &dyn Store,
+    scope: &Scope,
+    id: PipelineId,
+) -> Result<Option<Submitted>, StoreError> {
+    let first = store.read_stream(scope, &name(id), 0, 1).await?;
+    let event = first.first().and_then(|event| decode(&event.value).ok());
+    Ok(event.and_then(|event| match event.what {
+        What::Submitted(submitted) => Some(*submitted),
+        _ => None,
+    }))
 }
 
 /// All events of a pipeline, as stored.
@@ -147,20 +171,41 @@ pub(super) fn batch(
     for event in &events {
         after = evolve(after, event);
         batch.puts.extend(audit::line(after.id, after.version, event));
-        if let What::TargetEnded {
-            target,
-            end: End::Succeeded,
-        } = &event.what
-        {
-            batch.puts.extend(last_good(&after, target));
+        match &event.what {
+            What::TargetEnded {
+                target,
+                end: End::Succeeded | End::RolledBack,
+            } => batch.puts.extend(last_good(&after, target)),
+            What::Dequeued => {
+                let lock = lock_key(&after.application);
+                let held = serde_json::to_vec(&Lock { pipeline: after.id }).unwrap_or_default();
+                batch.preconditions.push(Precondition::Absent(lock.clone()));
+                batch.puts.push((lock, held.into()));
+                batch.deletes.push(queue_key(&after.application));
+            }
+            _ => {}
         }
     }
     batch.puts.extend(summary_record(&after));
     if after.is_final() {
-        batch.deletes.push(lock_key(&after.application));
+        match (after.behind, after.replaced_by) {
+            (None, _) => batch.deletes.push(lock_key(&after.application)),
+            (Some(_), None) => batch.deletes.push(queue_key(&after.application)),
+            // Whoever took its place has it now.
+            (Some(_), Some(_)) => {}
+        }
     }
     batch.timers.push((name(after.id), timer(&after)));
     (batch, after)
+}
+
+/// How many events a batch appends: in the feed they follow each other.
+pub(super) fn events_of(batch: &Batch) -> u64 {
+    batch
+        .appends
+        .iter()
+        .map(|append| append.events.len() as u64)
+        .sum()
 }
 
 /// When somebody has to look at a pipeline: at once while something is outstanding, else when time changes something.
@@ -192,11 +237,23 @@ fn last_good_key(application: &str, account: &str, namespace: &str) -> RecordKey
 
 fn last_good(pipeline: &Pipeline, target: &str) -> Option<(RecordKey, Bytes)> {
     let target = pipeline.targets.get(target)?;
-    let stored = StoredLastGood {
-        v: 1,
-        pipeline: pipeline.id,
-        plan: target.plan,
-        steps: target.steps.clone(),
+    let stored = if target.ended_as(End::Succeeded) {
+        StoredLastGood {
+            v: 1,
+            pipeline: pipeline.id,
+            plan: target.plan,
+            steps: target.steps.clone(),
+        }
+    } else {
+        // What a rule takes back is back where it was; a person may have chosen another plan.
+        target.taken_back.as_ref()?;
+        let back = target.back_to.clone()?;
+        StoredLastGood {
+            v: 1,
+            pipeline: back.pipeline,
+            plan: back.plan,
+            steps: back.steps,
+        }
     };
     let key = last_good_key(&pipeline.application, target.account.as_str(), &target.namespace);
     Some((key, serde_json::to_vec(&stored).ok()?.into()))

@@ -2,6 +2,7 @@
 
 mod act_key;
 mod acts;
+mod again;
 mod applications;
 mod approvals;
 mod audit;
@@ -11,15 +12,18 @@ mod driver;
 mod effects;
 mod feed;
 mod figures;
+mod filter;
 mod fleet;
 mod folded;
 mod history;
+mod impact;
 mod journal;
 mod list;
 mod plans;
 mod queries;
 mod redact;
 mod runner;
+mod start;
 mod submit;
 mod summaries;
 
@@ -41,6 +45,7 @@ use crate::principal::{Actor, Channel, ClientProduct, Principal};
 use crate::tenant::Tenant;
 
 pub use acts::{Decision, Recorded};
+pub use again::{Redeploy, TargetAct};
 pub use applications::{ApplicationPage, ApplicationView, CellRun, CellView, LastGoodRun, RunningImage};
 pub use approvals::{ApprovalPage, ApprovalView, DecidedPage};
 pub use audit_query::{AuditEntry, AuditPage, AuditQuery};
@@ -52,6 +57,7 @@ pub use feed::{Cursor, FeedItem, FeedItems, InvalidCursor};
 pub use figures::{EFFECTS, EngineFigures};
 pub use fleet::{AccountView, AgentView};
 pub use history::{History, HistoryPoint};
+pub use impact::Intent;
 pub use list::{Facet, ListPage, Order, PipelineQuery, RowFilter};
 pub use plans::{ObjectText, PlanObject, PlanView};
 pub use queries::{AsOf, Document, StoredConfig, Timeline};
@@ -301,6 +307,9 @@ pub enum ControlError {
     /// The pipeline does not allow it now.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// A new run was not taken.
+    #[error(transparent)]
+    NotTaken(#[from] SubmitError),
     /// The hub cannot be asked.
     #[error("the agents cannot be asked for")]
     Router {
@@ -323,6 +332,7 @@ impl ControlError {
             Self::Invalid { .. } | Self::KeyReused => ErrorKind::Invalid,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::NotTaken(error) => error.kind(),
             Self::Refused(refused) => refused.kind(),
             Self::Router { source } => source.kind(),
             Self::Store { source } => source.kind(),

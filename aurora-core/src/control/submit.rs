@@ -6,23 +6,23 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::journal::{self, Lock};
-use super::{ControlPlane, Door, actor, fleet};
+use super::start::{Attempt, NewRun};
+use super::{ControlPlane, Door, actor, filter, fleet, journal};
 use crate::authz::{Deploy, Grant};
 use crate::deploy_file::{DeployFile, Document, Problem};
 use crate::digest::Digest;
 use crate::error::ErrorKind;
 use crate::id::PipelineId;
 use crate::manifest::Manifest;
-use crate::pipeline::{Deed, Event, Input, Pipeline, SubmittedTarget, What, decide, evolve};
+use crate::pipeline::{self, Deed, Origin, SubmittedTarget, What};
 use crate::plan::Plan;
 use crate::port::renderer::RenderRequest;
 use crate::port::router::RouteError;
-use crate::port::store::{Precondition, RecordKey, Scope, StoreError};
+use crate::port::store::{Batch, Precondition, RecordKey, Scope, StoreError};
 use crate::principal::ClientProduct;
 
 /// How often a submit looks again when the lock or the key was taken and then was not.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 20;
 
 /// What somebody wants deployed.
 #[derive(Clone, Debug)]
@@ -43,6 +43,12 @@ pub struct Submission {
     pub config: Option<Bytes>,
     /// A key that makes a repeat of the same submit have no second effect.
     pub idempotency: Option<String>,
+    /// Only these targets, whatever the file says; what they depend on besides counts as done.
+    pub only: Option<BTreeSet<String>>,
+    /// Why it is submitted, in the submitter's words.
+    pub comment: Option<String>,
+    /// The earlier run that it repeats.
+    pub origin: Option<Origin>,
     /// The file as it was written: gives problems their lines.
     pub document: Option<Document>,
 }
@@ -59,6 +65,9 @@ impl Submission {
             source_control: None,
             config: None,
             idempotency: None,
+            only: None,
+            comment: None,
+            origin: None,
             document: None,
         }
     }
@@ -73,6 +82,8 @@ pub struct Submitted {
     pub warnings: Vec<Problem>,
     /// The same key had been used for the same submit: this is its pipeline.
     pub repeated: bool,
+    /// It waits for its turn behind this run.
+    pub behind: Option<PipelineId>,
 }
 
 /// Why a submit was not taken; nothing was done.
@@ -172,35 +183,81 @@ impl ControlPlane {
         door: &Door,
         submission: Submission,
     ) -> Result<Submitted, SubmitError> {
-        let plans = self.render(grant, &submission)?;
-        self.check_accounts(grant, &submission.file).await?;
+        let (submitted, _) = self.submit_at(grant, door, submission).await?;
+        Ok(submitted)
+    }
+
+    /// Submits, and tells the place in the feed at which it is stored; 0 for a repeat.
+    pub(super) async fn submit_at(
+        &self,
+        grant: &Grant<Deploy>,
+        door: &Door,
+        mut submission: Submission,
+    ) -> Result<(Submitted, u64), SubmitError> {
         let scope = Scope::from(grant.tenant());
         let config = match &submission.config {
             Some(config) => config.clone(),
             None => serde_json::to_vec(&submission.file).unwrap_or_default().into(),
         };
+        filter::narrow(&mut submission)?;
+        let plans = self.render(grant, &submission)?;
+        self.check_accounts(grant, &submission.file).await?;
         let file = self.inner.store.put_blob(&scope, config).await?;
         for plan in plans.values() {
             self.inner.store.put_blob(&scope, plan.to_bytes().into()).await?;
         }
         let what = submitted_event(&submission, &plans, file);
-        let fingerprint = Digest::of_json(&serde_json::to_value(&what).unwrap_or_default());
+        let fingerprint = Digest::of_json(
+            &serde_json::to_value(What::Submitted(Box::new(what.clone()))).unwrap_or_default(),
+        );
         let key = submission
             .idempotency
             .as_ref()
             .map(|key| idempotency_key(&grant.principal().id, key));
+        let mut by = actor(grant, door);
+        by.basis = Some("deploy".to_owned());
+        let new = NewRun {
+            scope: &scope,
+            submitted: &what,
+            deed: Deed {
+                actor: by,
+                comment: submission.comment.clone(),
+            },
+            in_progress: submission.file.in_progress,
+        };
         for _ in 0..ATTEMPTS {
             if let Some(answer) = self
                 .used_before(&scope, key.as_ref(), fingerprint, &submission)
                 .await?
             {
-                return Ok(answer);
+                return Ok((answer, 0));
             }
-            if let Some(answer) = self
-                .store_submit(grant, door, &scope, &what, key.as_ref(), fingerprint, &submission)
-                .await?
-            {
-                return Ok(answer);
+            let remember = |batch: &mut Batch, pipeline| {
+                if let Some(key) = &key {
+                    remember(batch, key, pipeline, fingerprint);
+                }
+            };
+            match self.start(&new, remember).await? {
+                Attempt::Again => {}
+                Attempt::Busy(pipeline) => {
+                    return Err(SubmitError::Busy {
+                        application: submission.file.application,
+                        pipeline,
+                    });
+                }
+                Attempt::Started {
+                    pipeline,
+                    behind,
+                    feed,
+                } => {
+                    let submitted = Submitted {
+                        pipeline,
+                        warnings: submission.warnings,
+                        repeated: false,
+                        behind,
+                    };
+                    return Ok((submitted, feed));
+                }
             }
         }
         Err(StoreError::Conflict {
@@ -308,83 +365,15 @@ impl ControlPlane {
             pipeline: used.pipeline,
             warnings: submission.warnings.clone(),
             repeated: true,
+            behind: None,
         }))
     }
+}
 
-    /// `None`: something was in the way and is not any more.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one batch, made by its only caller"
-    )]
-    async fn store_submit(
-        &self,
-        grant: &Grant<Deploy>,
-        door: &Door,
-        scope: &Scope,
-        what: &What,
-        key: Option<&RecordKey>,
-        fingerprint: Digest,
-        submission: &Submission,
-    ) -> Result<Option<Submitted>, SubmitError> {
-        let now = self.inner.clock.now();
-        let id = PipelineId::at(now, self.inner.entropy.ten_bytes());
-        let mut actor = actor(grant, door);
-        actor.basis = Some("deploy".to_owned());
-        let mut events = vec![Event {
-            at: now,
-            by: Some(Deed { actor, comment: None }),
-            fence: None,
-            what: what.clone(),
-        }];
-        let empty = Pipeline::new(id);
-        let submitted = evolve(empty.clone(), &events[0]);
-        // What waits from the first moment on is said from the first moment on.
-        events.extend(decide(&submitted, Input::Tick, now).unwrap_or_default());
-        let (mut batch, _) = journal::batch(scope, None, &empty, &events);
-        let lock = journal::lock_key(&submission.file.application);
-        batch.preconditions.push(Precondition::Absent(lock.clone()));
-        let held = serde_json::to_vec(&Lock { pipeline: id }).unwrap_or_default();
-        batch.puts.push((lock.clone(), held.into()));
-        if let Some(key) = key {
-            let used = UsedKey {
-                pipeline: id,
-                submit: fingerprint,
-            };
-            batch.preconditions.push(Precondition::Absent(key.clone()));
-            let used = serde_json::to_vec(&used).unwrap_or_default();
-            batch.puts.push((key.clone(), used.into()));
-        }
-        match self.inner.store.commit(batch).await {
-            Ok(_) => {
-                tracing::info!(tenant = %grant.tenant(), pipeline.id = %id, application = submission.file.application, "pipeline submitted");
-                Ok(Some(Submitted {
-                    pipeline: id,
-                    warnings: submission.warnings.clone(),
-                    repeated: false,
-                }))
-            }
-            Err(StoreError::Conflict { .. }) => {
-                if let Some(key) = key
-                    && self.inner.store.get(scope, key).await?.is_some()
-                {
-                    return Ok(None);
-                }
-                let Some(record) = self.inner.store.get(scope, &lock).await? else {
-                    return Ok(None);
-                };
-                let held: Lock =
-                    serde_json::from_slice(&record.value).map_err(|source| StoreError::Corrupt {
-                        what: format!("record `{}` `{}`", lock.kind, lock.id),
-                        source: source.into(),
-                    })?;
-                Err(SubmitError::Busy {
-                    application: submission.file.application.clone(),
-                    pipeline: held.pipeline,
-                })
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
+fn remember(batch: &mut Batch, key: &RecordKey, pipeline: PipelineId, submit: Digest) {
+    let used = serde_json::to_vec(&UsedKey { pipeline, submit }).unwrap_or_default();
+    batch.preconditions.push(Precondition::Absent(key.clone()));
+    batch.puts.push((key.clone(), used.into()));
 }
 
 /// One applied set belongs to one target: two in the same place would remove each other's objects.
@@ -416,7 +405,11 @@ fn idempotency_key(principal: &str, key: &str) -> RecordKey {
     RecordKey::new("idempotency", format!("submit/{digest}"))
 }
 
-fn submitted_event(submission: &Submission, plans: &BTreeMap<String, Plan>, config: Digest) -> What {
+fn submitted_event(
+    submission: &Submission,
+    plans: &BTreeMap<String, Plan>,
+    config: Digest,
+) -> pipeline::Submitted {
     let file = &submission.file;
     let mut context = file.context.clone();
     context.extend(submission.context.clone());
@@ -439,11 +432,12 @@ fn submitted_event(submission: &Submission, plans: &BTreeMap<String, Plan>, conf
                 plan: plan.digest(),
                 steps: plan.steps.clone(),
                 notes: plan.notes.clone(),
+                back: false,
             };
             Some((name.clone(), submitted))
         })
         .collect();
-    What::Submitted(Box::new(crate::pipeline::Submitted {
+    pipeline::Submitted {
         application: file.application.clone(),
         description: file.description.clone(),
         context,
@@ -453,5 +447,7 @@ fn submitted_event(submission: &Submission, plans: &BTreeMap<String, Plan>, conf
         timeout: file.timeout,
         targets,
         warnings: submission.warnings.clone(),
-    }))
+        origin: submission.origin,
+        behind: None,
+    }
 }

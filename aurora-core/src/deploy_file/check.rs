@@ -254,6 +254,13 @@ impl Walk<'_> {
                     );
                 }
             }
+            Bond::Needs(key, other) => {
+                if let Some(found) = at.get(object, key)
+                    && !has(other)
+                {
+                    self.error(&found, "needs", format!("`{key}` needs `{other}` beside it"), "");
+                }
+            }
             Bond::OnlyWith(key, other, value) => {
                 if let Some(found) = at.get(object, key)
                     && at.get(object, other).and_then(|at| at.node.text()) != Some(*value)

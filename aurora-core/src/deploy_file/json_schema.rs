@@ -164,6 +164,7 @@ fn bond(object: &'static Object, bond: &Bond) -> Value {
         }
         Bond::ExactlyOne(keys) => json!({"oneOf": all(keys)}),
         Bond::AtLeastOne(keys) => json!({"anyOf": all(keys)}),
+        Bond::Needs(key, other) => json!({"if": has(key), "then": has(other)}),
         Bond::OnlyWith(key, other, value) => json!({
             "if": has(key),
             "then": {"required": [other], "properties": {*other: {"const": value}}},

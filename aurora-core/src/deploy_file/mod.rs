@@ -3,6 +3,7 @@
 mod analysis;
 mod check;
 mod document;
+mod fetch;
 mod fields;
 mod json_schema;
 mod later;
@@ -28,6 +29,7 @@ use crate::strategy::{Pause, ServicePair, Span, Strategy};
 
 pub use analysis::{Analysis, AnalysisStep, Lookback, Query, Roll};
 pub use document::{Document, Overrides};
+pub use fetch::{FETCH_TIMEOUT, fetch_deploy_file, fetch_manifests, is_url};
 pub use fields::{FieldInfo, fields};
 pub use json_schema::json_schema;
 pub use later::{ExposeServices, Later, LaterStep, Owner};
@@ -136,7 +138,7 @@ pub struct ManifestSource {
 pub enum ManifestFrom {
     /// Manifest text in the deploy file itself.
     Inline(String),
-    /// A file or directory, relative to the deploy file; its texts come in [`Files`].
+    /// A file or directory, relative to the deploy file, or a URL; its texts come in [`Files`].
     Path(String),
 }
 

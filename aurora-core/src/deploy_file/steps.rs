@@ -171,7 +171,7 @@ impl Steps<'_, '_> {
             let hint =
                 "for example `analysis: {queries: [{name: errors, upperLimit: 0.02, queryTemplate: …}]}`";
             let message = "an analysis step asks queries, and the file has no `analysis`";
-            self.walk.error(at, "needs", message, hint);
+            self.walk.error(at, "needsDefinition", message, hint);
         }
         if let Some(analysis) = self.analysis {
             for (name, item) in &queries {
@@ -183,7 +183,7 @@ impl Steps<'_, '_> {
                 if provider.is_none() && of_query.is_none() && analysis.default_provider.is_none() {
                     let message = format!("nothing says which metric provider answers `{name}`");
                     let hint = "set `metricProviderName` in the step or the query, or `analysis.defaultMetricProviderName`";
-                    self.walk.error(item, "needs", message, hint);
+                    self.walk.error(item, "undefinedProvider", message, hint);
                 }
             }
         }

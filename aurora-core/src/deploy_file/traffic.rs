@@ -135,13 +135,7 @@ pub(super) fn pair(
     object: &'static super::schema::Object,
 ) -> Option<ServicePair> {
     let preview = at.get(object, "previewService");
-    let Some(active) = at.text_of(object, "activeService") else {
-        if let Some(preview) = preview {
-            let message = "`previewService` needs an `activeService`";
-            walk.error(&preview, "needs", message, "name the Service that users reach");
-        }
-        return None;
-    };
+    let active = at.text_of(object, "activeService")?;
     if let Some(preview) = &preview
         && preview.node.text() == Some(&active)
     {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::event::{Answer, AskedAct, Cause, End, Evidence, LastGood, SubmittedTarget};
+use super::event::{Answer, AskedAct, Cause, Deed, End, Evidence, LastGood, SubmittedTarget};
 use super::gate::{Gate, GateState, Place};
 use crate::account::AccountName;
 use crate::command::Direction;
@@ -33,6 +33,8 @@ pub struct Deployment {
     pub steps: StepMap,
     /// What the renderer noted for people.
     pub notes: Vec<String>,
+    /// The plan is an earlier one: it is brought in in full and without gates.
+    pub back: bool,
     /// All gates, in order of place.
     pub gates: Vec<Gate>,
     /// Where it stands.
@@ -41,6 +43,14 @@ pub struct Deployment {
     pub started_at: Option<Timestamp>,
     /// The plan to go back to, known once it began.
     pub last_good: Option<LastGood>,
+    /// The plan that it goes, or went, back to.
+    pub back_to: Option<LastGood>,
+    /// Who took it back, where that was a person.
+    pub taken_back: Option<Deed>,
+    /// How often a person had it begin once more.
+    pub retried: u32,
+    /// Who did that last.
+    pub retried_by: Option<Deed>,
     /// The agent cannot be reached.
     pub away: Option<Away>,
     /// Why it failed.
@@ -78,8 +88,10 @@ pub enum Phase {
 /// One plan being brought in, forward or back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// Which way.
+    /// Which way, as the agent is told: an earlier plan is brought in as going back is.
     pub direction: Direction,
+    /// It takes back what the target's own plan had changed; at its end the target has not succeeded.
+    pub undo: bool,
     /// Which plan.
     pub plan: Digest,
     /// Its workloads and steps.
@@ -196,10 +208,15 @@ impl Deployment {
             plan: target.plan,
             steps: target.steps.clone(),
             notes: target.notes.clone(),
+            back: target.back,
             gates,
             phase: Phase::Waiting,
             started_at: None,
             last_good: None,
+            back_to: None,
+            taken_back: None,
+            retried: 0,
+            retried_by: None,
             away: None,
             failed: None,
             failed_at: None,

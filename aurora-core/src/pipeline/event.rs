@@ -39,6 +39,7 @@ pub struct Event {
 }
 
 /// Somebody's act: who, through which door (in the actor), and their comment.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Deed {
@@ -130,6 +131,8 @@ pub enum What {
         #[serde(default)]
         by: String,
     },
+    /// The run that held the application is over: this one begins.
+    Dequeued,
     /// All workloads are done: the plan is to be finished.
     FinishAsked {
         /// The target.
@@ -174,6 +177,11 @@ pub enum What {
         /// Which gate.
         gate: GateRef,
     },
+    /// A person opened a timed gate before its time.
+    GateSkipped {
+        /// Which gate.
+        gate: GateRef,
+    },
     /// The pipeline is over.
     PipelineEnded {
         /// Succeeded, Failed or Cancelled.
@@ -191,13 +199,21 @@ pub enum What {
         /// The objects that changed.
         levels: Vec<Progress>,
     },
-    /// The target goes back to the last plan that succeeded.
+    /// The target goes back to the last plan that succeeded, or to an earlier one that a person named.
     RollbackStarted {
         /// The target.
         target: String,
+        /// Where to; absent: to the last plan that had succeeded when the target began.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<LastGood>,
     },
     /// Somebody submitted a deploy file.
     Submitted(Box<Submitted>),
+    /// A newer run took this one's place in the queue.
+    Superseded {
+        /// The newer run.
+        by: PipelineId,
+    },
     /// A target's part is over.
     TargetEnded {
         /// The target.
@@ -214,6 +230,11 @@ pub enum What {
         /// What was captured at that moment.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         evidence: Vec<Evidence>,
+    },
+    /// A person has a target that is over begin once more, with fresh gates.
+    TargetRetried {
+        /// The target.
+        target: String,
     },
     /// A target's plan is to be applied.
     TargetStarted {
@@ -240,17 +261,23 @@ impl What {
             | Self::FinishAsked { target }
             | Self::Finished { target, .. }
             | Self::ProgressSeen { target, .. }
-            | Self::RollbackStarted { target }
+            | Self::RollbackStarted { target, .. }
             | Self::TargetEnded { target, .. }
             | Self::TargetFailed { target, .. }
+            | Self::TargetRetried { target }
             | Self::TargetStarted { target, .. } => Some(target),
             Self::GateExpired { gate }
             | Self::GateNotExercised { gate }
             | Self::GateOpened { gate }
             | Self::GatePassed { gate }
             | Self::GateReached { gate }
-            | Self::GateRejected { gate } => Some(&gate.target),
-            Self::CancelAsked | Self::PipelineEnded { .. } | Self::Submitted(_) => None,
+            | Self::GateRejected { gate }
+            | Self::GateSkipped { gate } => Some(&gate.target),
+            Self::CancelAsked
+            | Self::Dequeued
+            | Self::PipelineEnded { .. }
+            | Self::Submitted(_)
+            | Self::Superseded { .. } => None,
         }
     }
 }
@@ -282,6 +309,36 @@ pub struct Submitted {
     /// What the submit warned of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Problem>,
+    /// The earlier run that it goes back to, tries again or repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The run that held the application: this one waits until its turn comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<PipelineId>,
+}
+
+/// Which earlier run a run comes from, and how.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RunOrigin))]
+pub struct Origin {
+    /// How.
+    pub kind: OriginKind,
+    /// The earlier run.
+    pub of: PipelineId,
+}
+
+/// How a run comes from an earlier one.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OriginKind {
+    /// Its deploy file is deployed again, rendered anew.
+    Redeploy,
+    /// The same plans for what had not succeeded.
+    Retry,
+    /// Back to the plan of the earlier run, in full and without gates.
+    RollBack,
 }
 
 /// One target of a submit.
@@ -311,6 +368,9 @@ pub struct SubmittedTarget {
     /// What the renderer noted for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// The plan is an earlier one: it is brought in as going back is, in full and without gates.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub back: bool,
 }
 
 /// A plan that succeeded, to go back to.
@@ -395,6 +455,9 @@ pub struct Evidence {
     pub object: ObjectRef,
     /// The pod and what was captured.
     pub pod: FailingPod,
+    /// When; absent in what is stored, where the event says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// How a target's part ended.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::decide::rules;
 use super::deployment::{ActState, Away, Deployment, Phase, Run, SeenLevel, Stage};
-use super::event::{Event, Submitted, What};
+use super::event::{Deed, Event, Evidence, Submitted, What};
 use super::gate::{GateRef, GateState, Place};
 use super::{Ended, Parked, Pipeline, StopReason, Stopping};
 use crate::command::{Action, Direction};
@@ -45,6 +45,11 @@ fn fold(pipeline: &mut Pipeline, version: u64, event: &Event) -> Result<(), Stri
     match &event.what {
         What::Submitted(submitted) => fold_submitted(pipeline, submitted, event),
         What::CancelAsked => stop(pipeline, event, StopReason::Cancelled, None),
+        What::Dequeued => pipeline.behind = None,
+        What::Superseded { by } => {
+            pipeline.replaced_by = Some(*by);
+            stop(pipeline, event, StopReason::Superseded, None);
+        }
         What::GateExpired { gate } => {
             set_gate(pipeline, version, gate, GateState::Expired { at })?;
             stop(pipeline, event, StopReason::Expired, Some(gate));
@@ -55,7 +60,7 @@ fn fold(pipeline: &mut Pipeline, version: u64, event: &Event) -> Result<(), Stri
             stop(pipeline, event, StopReason::Rejected, Some(gate));
         }
         What::GateNotExercised { gate } => set_gate(pipeline, version, gate, GateState::NotExercised { at })?,
-        What::GateOpened { gate } => {
+        What::GateOpened { gate } | What::GateSkipped { gate } => {
             let by = event.by.clone().unwrap_or_else(super::gate::timer_deed);
             set_gate(pipeline, version, gate, GateState::Open { at, by })?;
             restart_clock(pipeline, gate, Some(at));
@@ -83,7 +88,7 @@ fn fold(pipeline: &mut Pipeline, version: u64, event: &Event) -> Result<(), Stri
             let target = pipeline.targets.get_mut(name).ok_or_else(|| {
                 format!("event {version} names the target `{name}`, which is not one of this pipeline")
             })?;
-            fold_target(target, version, at, what);
+            fold_target(target, version, event);
         }
     }
     Ok(())
@@ -98,6 +103,8 @@ fn fold_submitted(pipeline: &mut Pipeline, submitted: &Submitted, event: &Event)
     pipeline.file = submitted.file;
     pipeline.timeout = submitted.timeout;
     pipeline.warnings.clone_from(&submitted.warnings);
+    pipeline.origin = submitted.origin;
+    pipeline.behind = submitted.behind;
     pipeline.submitted_at = event.at;
     if let Some(by) = &event.by {
         pipeline.actor = by.actor.clone();
@@ -148,13 +155,14 @@ fn restart_clock(pipeline: &mut Pipeline, gate: &GateRef, clock: Option<Timestam
     }
 }
 
-fn fold_target(target: &mut Deployment, version: u64, at: Timestamp, what: &What) {
-    match what {
+fn fold_target(target: &mut Deployment, version: u64, event: &Event) {
+    let at = event.at;
+    match &event.what {
         What::TargetStarted { last_good, .. } => {
             target.started_at = Some(at);
             target.last_good.clone_from(last_good);
-            target.phase = Phase::Running(new_run(target, version, at, Direction::Forward));
-            if last_good.is_none() {
+            target.phase = Phase::Running(new_run(target, version, at, false));
+            if last_good.is_none() || target.back {
                 for gate in &mut target.gates {
                     if gate.place.is_of_strategy() {
                         gate.state = GateState::NotExercised { at };
@@ -162,11 +170,14 @@ fn fold_target(target: &mut Deployment, version: u64, at: Timestamp, what: &What
                 }
             }
         }
-        What::RollbackStarted { .. } => {
-            target.phase = Phase::Running(new_run(target, version, at, Direction::Back));
+        What::RollbackStarted { to, .. } => {
+            target.back_to = to.clone().or_else(|| target.last_good.clone());
+            target.phase = Phase::Running(new_run(target, version, at, true));
+            target.taken_back.clone_from(&event.by);
             target.levels.clear();
             drop_gates(target, at);
         }
+        What::TargetRetried { .. } => retried(target, event.by.clone()),
         What::AgentAway { code, message, .. } => {
             if target.away.is_none() {
                 target.away = Some(Away {
@@ -177,7 +188,7 @@ fn fold_target(target: &mut Deployment, version: u64, at: Timestamp, what: &What
             }
             if let Phase::Running(run) = &mut target.phase
                 && !run.accepted
-                && run.direction == Direction::Forward
+                && !run.undo
             {
                 run.clock = None;
             }
@@ -201,7 +212,10 @@ fn fold_target(target: &mut Deployment, version: u64, at: Timestamp, what: &What
                     target.failed_at = Some(at);
                 }
             }
-            target.evidence.extend(evidence.iter().cloned());
+            target.evidence.extend(evidence.iter().map(|evidence| Evidence {
+                at: Some(at),
+                ..evidence.clone()
+            }));
         }
         What::TargetEnded { end, .. } => {
             target.phase = Phase::Ended { end: *end, at };
@@ -229,7 +243,7 @@ fn fold_target(target: &mut Deployment, version: u64, at: Timestamp, what: &What
 }
 
 fn fold_run(target: &mut Deployment, version: u64, at: Timestamp, what: &What) {
-    if let (What::Finished { .. }, Some(Direction::Forward)) = (what, target.run().map(|run| run.direction)) {
+    if let (What::Finished { .. }, Some(false)) = (what, target.run().map(|run| run.undo)) {
         target.phase = Phase::After;
         return;
     }
@@ -297,10 +311,34 @@ fn at_own_pause(target: &Deployment) -> bool {
         .is_some_and(|run| rules::own_pauses(target, run).next().is_some())
 }
 
-fn new_run(target: &Deployment, version: u64, at: Timestamp, direction: Direction) -> Run {
-    let back = target.last_good.as_ref().filter(|_| direction == Direction::Back);
+/// The target begins once more: as it was submitted, but for what was captured of its failures.
+fn retried(target: &mut Deployment, by: Option<Deed>) {
+    for gate in &mut target.gates {
+        gate.state = GateState::Ahead;
+    }
+    target.phase = Phase::Waiting;
+    target.started_at = None;
+    target.last_good = None;
+    target.back_to = None;
+    target.taken_back = None;
+    target.away = None;
+    target.failed = None;
+    target.levels.clear();
+    target.levels_at = None;
+    target.retried += 1;
+    target.retried_by = by;
+}
+
+/// A plan that begins to be brought in: the target's own, or, to undo that, the one to go back to.
+fn new_run(target: &Deployment, version: u64, at: Timestamp, undo: bool) -> Run {
+    let back = target.back_to.as_ref().filter(|_| undo);
     Run {
-        direction,
+        direction: if undo || target.back {
+            Direction::Back
+        } else {
+            Direction::Forward
+        },
+        undo,
         plan: back.map_or(target.plan, |good| good.plan),
         steps: back.map_or_else(|| target.steps.clone(), |good| good.steps.clone()),
         stage: Stage::Applying,
@@ -308,7 +346,7 @@ fn new_run(target: &Deployment, version: u64, at: Timestamp, direction: Directio
         tag: version,
         finish_asked: 0,
         accepted: false,
-        clock: (direction == Direction::Back).then_some(at),
+        clock: undo.then_some(at),
         since: at,
         reapplied: None,
         acts: Vec::new(),

@@ -20,7 +20,9 @@ mod deployment;
 mod event;
 mod evolve;
 mod gate;
+mod impact;
 mod outstanding;
+mod rerun;
 mod status;
 mod stored;
 mod timeline;
@@ -41,12 +43,14 @@ use crate::strategy::Span;
 pub use decide::{Approver, Heard, Input, Person, Refused, decide};
 pub use deployment::{ActState, Away, Deployment, Phase, Run, SeenLevel, Stage};
 pub use event::{
-    Answer, AskedAct, Cause, Deed, End, Event, Evidence, ExternalDeed, LastGood, RolledBack, Submitted,
-    SubmittedTarget, What,
+    Answer, AskedAct, Cause, Deed, End, Event, Evidence, ExternalDeed, LastGood, Origin, OriginKind,
+    RolledBack, Submitted, SubmittedTarget, What,
 };
 pub use evolve::evolve;
 pub use gate::{Gate, GateRef, GateState, InvalidGate, Place};
+pub use impact::{Change, Dependant, Impact, Undo, Version, impact, impact_of_run};
 pub use outstanding::{Asked, Effect, EffectKind, next_wake, outstanding};
+pub use rerun::{back_to, retry_of, to_retry};
 pub use status::{ArmoryStatus, State};
 pub use stored::{UnreadableEvent, decode, encode};
 pub use timeline::{TimelineEntry, timeline_entry};
@@ -90,6 +94,12 @@ pub struct Pipeline {
     pub targets: BTreeMap<String, Deployment>,
     /// What the submit warned of.
     pub warnings: Vec<Problem>,
+    /// The earlier run that it comes from.
+    pub origin: Option<Origin>,
+    /// It waits for its turn behind this run.
+    pub behind: Option<PipelineId>,
+    /// The newer run that took its place in the queue.
+    pub replaced_by: Option<PipelineId>,
     /// Why it is being ended early, once it is.
     pub stopping: Option<Stopping>,
     /// How it ended, once it has.
@@ -122,6 +132,8 @@ pub enum StopReason {
     Expired,
     /// A person said no.
     Rejected,
+    /// A newer run took its place in the queue.
+    Superseded,
 }
 
 /// How a pipeline ended.
@@ -162,6 +174,9 @@ impl Pipeline {
             timeout: Span::from_secs(0),
             targets: BTreeMap::new(),
             warnings: Vec::new(),
+            origin: None,
+            behind: None,
+            replaced_by: None,
             stopping: None,
             ended: None,
             parked: None,
@@ -203,6 +218,11 @@ impl Pipeline {
     /// Whether nothing will happen any more.
     pub const fn is_final(&self) -> bool {
         self.ended.is_some()
+    }
+
+    /// Whether it waits for its turn behind another run of its application.
+    pub const fn is_queued(&self) -> bool {
+        self.behind.is_some() && self.ended.is_none()
     }
 
     /// A gate of this pipeline.

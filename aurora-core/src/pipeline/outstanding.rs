@@ -49,6 +49,8 @@ pub enum EffectKind {
         /// Which way it was applied.
         direction: Direction,
     },
+    /// Begin once no other run holds the application; it is about no target.
+    TakeTurn,
 }
 
 /// What a command asks for.
@@ -76,6 +78,10 @@ pub enum Asked {
 pub fn outstanding(pipeline: &Pipeline) -> Vec<Effect> {
     if pipeline.is_final() || pipeline.parked.is_some() {
         return Vec::new();
+    }
+    if pipeline.is_queued() {
+        let (target, kind) = (String::new(), EffectKind::TakeTurn);
+        return vec![Effect { target, kind }];
     }
     let mut effects = Vec::new();
     for target in pipeline.targets.values() {

@@ -20,6 +20,8 @@ pub enum State {
     NotStarted,
     /// It cannot be read and needs an operator.
     Parked,
+    /// Another run holds the application; this one is next.
+    Queued,
     /// Going back to the last plan that succeeded.
     RollingBack,
     /// Something is on its way.
@@ -61,7 +63,7 @@ impl State {
         match self {
             Self::Cancelled => ArmoryStatus::Cancelled,
             Self::Failed => ArmoryStatus::Failed,
-            Self::NotStarted => ArmoryStatus::NotStarted,
+            Self::NotStarted | Self::Queued => ArmoryStatus::NotStarted,
             Self::Parked => ArmoryStatus::Unknown,
             Self::RollingBack | Self::Running => ArmoryStatus::Running,
             Self::Succeeded => ArmoryStatus::Succeeded,
@@ -82,6 +84,7 @@ impl State {
             Self::Failed => "failed",
             Self::NotStarted => "notStarted",
             Self::Parked => "parked",
+            Self::Queued => "queued",
             Self::RollingBack => "rollingBack",
             Self::Running => "running",
             Self::Succeeded => "succeeded",
@@ -100,6 +103,9 @@ impl Pipeline {
         if let Some(ended) = &self.ended {
             return ended.state;
         }
+        if self.is_queued() {
+            return State::Queued;
+        }
         let has = |state: State| self.targets.values().any(|t| self.target_state(t) == state);
         for state in [
             State::RollingBack,
@@ -117,6 +123,7 @@ impl Pipeline {
     /// Where one target stands.
     pub fn target_state(&self, target: &Deployment) -> State {
         match &target.phase {
+            Phase::Waiting if self.is_queued() => State::NotStarted,
             Phase::Waiting | Phase::Before => match target.standing_gates().next() {
                 Some(_) => waiting_at(target),
                 None if self.dependencies_succeeded(target) => State::Running,
@@ -150,12 +157,12 @@ impl Pipeline {
             Some(StopReason::Cancelled) => Some("cancelled"),
             Some(StopReason::Expired) => Some("approval.expired"),
             Some(StopReason::Rejected) => Some("approval.rejected"),
+            Some(StopReason::Superseded) => Some("superseded"),
             None if self.parked.is_some() => Some("parked"),
-            None => self
-                .targets
-                .values()
-                .any(|t| t.failed.is_some())
-                .then_some("target.failed"),
+            None if self.targets.values().any(|t| t.failed.is_some()) => Some("target.failed"),
+            None if self.targets.values().any(|t| t.taken_back.is_some()) => Some("target.takenBack"),
+            None if self.is_queued() => Some("queued"),
+            None => None,
         }
     }
 }

@@ -46,7 +46,7 @@ struct Envelope {
 }
 
 /// Every type of event that this program can read.
-const KNOWN: [&str; 24] = [
+const KNOWN: [&str; 28] = [
     "actAnswered",
     "actsAsked",
     "agentAway",
@@ -55,6 +55,7 @@ const KNOWN: [&str; 24] = [
     "applyAsked",
     "cancelAsked",
     "commandAccepted",
+    "dequeued",
     "externalSeen",
     "finishAsked",
     "finished",
@@ -64,12 +65,15 @@ const KNOWN: [&str; 24] = [
     "gatePassed",
     "gateReached",
     "gateRejected",
+    "gateSkipped",
     "pipelineEnded",
     "progressSeen",
     "rollbackStarted",
     "submitted",
+    "superseded",
     "targetEnded",
     "targetFailed",
+    "targetRetried",
     "targetStarted",
 ];
 

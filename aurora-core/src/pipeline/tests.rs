@@ -107,6 +107,7 @@ fn canary_target() -> SubmittedTarget {
         plan: Digest::of(b"new"),
         steps: map(),
         notes: Vec::new(),
+        back: false,
     }
 }
 
@@ -126,6 +127,8 @@ impl Play {
             timeout: Span::from_secs(600),
             targets: BTreeMap::from([("prod".to_owned(), target)]),
             warnings: Vec::new(),
+            origin: None,
+            behind: None,
         };
         let event = Event {
             at: at(0),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::rules;
 use super::event::End;
-use super::event::{Answer, Event, ExternalDeed, What};
+use super::event::{Answer, Event, ExternalDeed, Origin, OriginKind, Submitted, What};
 use super::gate::{GateRef, Place};
 use super::waiting::Subject;
 use crate::command::{Acted, Action};
@@ -69,6 +69,7 @@ const fn kind_and_phase(what: &What) -> (&'static str, &'static str) {
         What::ApplyAsked { .. } => ("applyAsked", "sent"),
         What::CancelAsked => ("cancelAsked", "recorded"),
         What::CommandAccepted { .. } => ("commandAccepted", "seen"),
+        What::Dequeued => ("dequeued", "recorded"),
         What::ExternalSeen { .. } => ("externalSeen", "seen"),
         What::FinishAsked { .. } => ("finishAsked", "sent"),
         What::Finished { .. } => ("finished", "seen"),
@@ -78,12 +79,15 @@ const fn kind_and_phase(what: &What) -> (&'static str, &'static str) {
         What::GatePassed { .. } => ("gatePassed", "seen"),
         What::GateReached { .. } => ("gateReached", "seen"),
         What::GateRejected { .. } => ("gateRejected", "recorded"),
+        What::GateSkipped { .. } => ("gateSkipped", "recorded"),
         What::PipelineEnded { .. } => ("pipelineEnded", "recorded"),
         What::ProgressSeen { .. } => ("progressSeen", "seen"),
         What::RollbackStarted { .. } => ("rollbackStarted", "sent"),
         What::Submitted(_) => ("submitted", "recorded"),
+        What::Superseded { .. } => ("superseded", "recorded"),
         What::TargetEnded { .. } => ("targetEnded", "recorded"),
         What::TargetFailed { .. } => ("targetFailed", "recorded"),
+        What::TargetRetried { .. } => ("targetRetried", "recorded"),
         What::TargetStarted { .. } => ("targetStarted", "sent"),
     }
 }
@@ -95,7 +99,8 @@ fn subject(what: &What) -> Subject {
         | What::GateOpened { gate }
         | What::GatePassed { gate }
         | What::GateReached { gate }
-        | What::GateRejected { gate } => Some(gate),
+        | What::GateRejected { gate }
+        | What::GateSkipped { gate } => Some(gate),
         _ => None,
     };
     Subject {
@@ -119,7 +124,7 @@ fn commands(what: &What) -> u32 {
     }
 }
 
-fn gate_in_words(gate: &GateRef) -> String {
+pub(super) fn gate_in_words(gate: &GateRef) -> String {
     let (target, place) = (&gate.target, gate.place);
     match place {
         Place::Before(index) => format!("gate {} before target `{target}`", index + 1),
@@ -135,7 +140,7 @@ fn gate_in_words(gate: &GateRef) -> String {
     }
 }
 
-fn text(what: &What) -> String {
+pub(super) fn text(what: &What) -> String {
     match what {
         What::ActAnswered { target, answer, .. } => match answer {
             Answer::Acted(Acted::Done) => format!("target `{target}`: the act took effect"),
@@ -183,6 +188,7 @@ fn text(what: &What) -> String {
             };
             format!("target `{target}`: {by} {did} {object} in the cluster")
         }
+        What::Dequeued => "the application is free: the pipeline begins".to_owned(),
         What::FinishAsked { target } => format!("target `{target}`: all workloads are done"),
         What::Finished { target, applied, .. } => {
             format!(
@@ -201,17 +207,26 @@ fn text(what: &What) -> String {
         ),
         What::GateReached { gate } => format!("{} is reached", gate_in_words(gate)),
         What::GateRejected { gate } => format!("{} was rejected", gate_in_words(gate)),
+        What::GateSkipped { gate } => format!("{} was opened before its time", gate_in_words(gate)),
         What::PipelineEnded { state, .. } => format!("the pipeline ended: {}", state.name()),
         What::ProgressSeen { levels, .. } => {
             let levels: Vec<String> = levels.iter().map(rules::describe).collect();
             levels.join("; ")
         }
-        What::RollbackStarted { target } => {
+        What::RollbackStarted { target, to: None } => {
             format!("target `{target}` goes back to the last plan that succeeded")
         }
-        What::Submitted(submitted) => format!("submitted for {} target(s)", submitted.targets.len()),
+        What::RollbackStarted { target, to: Some(to) } => {
+            format!(
+                "target `{target}` goes back to the plan of pipeline {}",
+                to.pipeline
+            )
+        }
+        What::Submitted(submitted) => submitted_in_words(submitted),
+        What::Superseded { by } => format!("pipeline {by} took its place in the queue"),
         What::TargetEnded { target, end } => format!("target `{target}` {}", ended(*end)),
         What::TargetFailed { cause, .. } => cause.message.clone(),
+        What::TargetRetried { target } => format!("target `{target}` begins once more"),
         What::TargetStarted {
             target,
             last_good: Some(_),
@@ -223,6 +238,23 @@ fn text(what: &What) -> String {
             format!("target `{target}` starts: first deployment, strategy not exercised")
         }
     }
+}
+
+fn submitted_in_words(submitted: &Submitted) -> String {
+    let mut text = format!("submitted for {} target(s)", submitted.targets.len());
+    if let Some(Origin { kind, of }) = submitted.origin {
+        let how = match kind {
+            OriginKind::Redeploy => "the deploy file of pipeline {} again",
+            OriginKind::Retry => "what had not succeeded in pipeline {}, once more",
+            OriginKind::RollBack => "back to the plan of pipeline {}",
+        };
+        text.push_str(": ");
+        text.push_str(&how.replace("{}", &of.to_string()));
+    }
+    if let Some(behind) = submitted.behind {
+        text.push_str(&format!("; it waits for the end of pipeline {behind}"));
+    }
+    text
 }
 
 const fn action(action: Action) -> &'static str {

@@ -5,22 +5,49 @@ use std::time::Duration;
 
 use aurora_core::command::Action;
 use aurora_core::control::ControlPlane;
+use aurora_core::deploy_file::TargetSpec;
 use aurora_core::id::PipelineId;
 use aurora_core::manifest::ObjectRef;
-use aurora_core::pipeline::{RolledBack, State, What};
+use aurora_core::pipeline::{Place, RolledBack, State, What};
 use aurora_core::port::executor::memory::{PodFault, Write};
 use aurora_core::port::store::Store as _;
 use aurora_core::port::store::failing::{FailingStore, Side};
+use aurora_core::strategy::{Canary, Portion, Rolling, Strategy};
 use aurora_core::tasks::Tasks;
 
-use crate::world::{World, canary, deployer, door, drive, file, first_version, submission, target, yes};
+use crate::world::{
+    World, blue_green, canary, deployer, door, drive, file_of, first_version, submission, target, yes,
+};
 
 /// How a pipeline is meant to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Story {
     Cancelled,
+    /// At the gates before the end of the old version: traffic was redirected.
+    CancelledLate,
     Fails,
     Succeeds,
+}
+
+/// How it moves there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    BlueGreen,
+    Canary,
+    Rolling,
+}
+
+impl Way {
+    fn strategy(self) -> Strategy {
+        match self {
+            Self::BlueGreen => blue_green(),
+            Self::Canary => Strategy::Canary(Canary { steps: canary() }),
+            Self::Rolling => Strategy::Rolling(Rolling {
+                max_surge: Some(Portion::Percent(25)),
+                max_unavailable: Some(Portion::Count(0)),
+            }),
+        }
+    }
 }
 
 /// What one run came to.
@@ -58,9 +85,15 @@ async fn person(
             let gate = aurora_core::pipeline::GateRef::new(target, place).to_string();
             let grace = deployer("grace", &["release-manager"]);
             // A crash may hide that it was stored; the next look tells.
-            let _ = match story {
-                Story::Cancelled => plane.cancel(&grace, &door(), id, None).await,
-                Story::Fails | Story::Succeeds => plane.approve(&grace, &door(), id, yes(&gate)).await,
+            let cancels = match story {
+                Story::Cancelled => true,
+                Story::CancelledLate => matches!(place, Place::ShutDown(_)),
+                Story::Fails | Story::Succeeds => false,
+            };
+            let _ = if cancels {
+                plane.cancel(&grace, &door(), id, None).await
+            } else {
+                plane.approve(&grace, &door(), id, yes(&gate)).await
             };
         }
         let _ = tokio::time::timeout(Duration::from_secs(5), written.changed()).await;
@@ -68,7 +101,8 @@ async fn person(
 }
 
 /// Runs version 2 with a crash at one write; `None` when there are fewer writes.
-async fn run(story: Story, crash: Option<(u64, Side)>) -> (Ending, bool) {
+async fn run(way: Way, story: Story, crash: Option<(u64, Side)>) -> (Ending, bool) {
+    let file = |image, targets: &[(&str, TargetSpec)]| file_of("shop", image, way.strategy(), targets);
     let world = World::new(&["staging", "prod"]);
     let plane = world.plane();
     let tasks = drive(&plane);
@@ -76,7 +110,7 @@ async fn run(story: Story, crash: Option<(u64, Side)>) -> (Ending, bool) {
         ("staging", target("staging", &[])),
         ("prod", target("prod", &["staging"])),
     ];
-    first_version(&world, &plane, file("shop", "app:1", canary(), &targets)).await;
+    first_version(&world, &plane, file("app:1", &targets)).await;
     tasks.drain(Duration::from_secs(60)).await.unwrap();
     if story == Story::Fails {
         world.cluster("prod").break_image("app:2", PodFault::Crash);
@@ -93,7 +127,7 @@ async fn run(story: Story, crash: Option<(u64, Side)>) -> (Ending, bool) {
         None => failing,
     };
     let plane = world.plane_over(Arc::new(failing.clone())).with_holder("first");
-    let mut wanted = submission(file("shop", "app:2", canary(), &targets));
+    let mut wanted = submission(file("app:2", &targets));
     wanted.idempotency = Some("once".to_owned());
     let submitted = plane.submit(&deployer("ada", &[]), &door(), wanted.clone()).await;
     let mut tasks: Option<Tasks> = None;
@@ -165,18 +199,27 @@ async fn run(story: Story, crash: Option<(u64, Side)>) -> (Ending, bool) {
     (ending, crashed)
 }
 
-async fn crash_everywhere(story: Story, state: State, fewest: u64) {
-    let (undisturbed, _) = run(story, None).await;
+async fn crash_everywhere(way: Way, story: Story, state: State, fewest: u64) {
+    let (undisturbed, _) = run(way, story, None).await;
     assert_eq!(undisturbed.state, state);
-    let promotes = undisturbed
-        .writes
-        .iter()
-        .filter(|(_, what)| what.starts_with(&format!("{:?}", Action::Promote)));
-    assert!(promotes.count() > 0 || story == Story::Cancelled);
+    let acted = |action: Action| {
+        let what = format!("{action:?} at");
+        let acts = undisturbed.writes.iter();
+        acts.filter(|(_, write)| write.starts_with(&what)).count()
+    };
+    let promotes = way != Way::Rolling && story != Story::Cancelled;
+    assert_eq!(acted(Action::Promote) > 0, promotes, "{undisturbed:#?}");
+    // Two Rollouts in each of two clusters, of which the first succeeds where the second fails.
+    let ends_old = match (way, story) {
+        (Way::BlueGreen, Story::Succeeds) => 4,
+        (Way::BlueGreen, Story::Fails) => 2,
+        _ => 0,
+    };
+    assert_eq!(acted(Action::ShutDownOld), ends_old, "{undisturbed:#?}");
     for side in [Side::Before, Side::After] {
         let mut write = 1;
         loop {
-            let (ending, crashed) = run(story, Some((write, side))).await;
+            let (ending, crashed) = run(way, story, Some((write, side))).await;
             assert_eq!(ending, undisturbed, "after a crash {side:?} write {write}");
             if !crashed {
                 break;
@@ -189,15 +232,40 @@ async fn crash_everywhere(story: Story, state: State, fewest: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn a_pipeline_that_succeeds_ends_the_same_wherever_it_crashes() {
-    crash_everywhere(Story::Succeeds, State::Succeeded, 25).await;
+    crash_everywhere(Way::Canary, Story::Succeeds, State::Succeeded, 25).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pipeline_that_fails_ends_the_same_wherever_it_crashes() {
-    crash_everywhere(Story::Fails, State::Failed, 25).await;
+    crash_everywhere(Way::Canary, Story::Fails, State::Failed, 25).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pipeline_that_is_cancelled_ends_the_same_wherever_it_crashes() {
-    crash_everywhere(Story::Cancelled, State::Cancelled, 10).await;
+    crash_everywhere(Way::Canary, Story::Cancelled, State::Cancelled, 10).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blue_green_pipeline_that_succeeds_ends_the_same_wherever_it_crashes() {
+    crash_everywhere(Way::BlueGreen, Story::Succeeds, State::Succeeded, 25).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blue_green_pipeline_that_fails_ends_the_same_wherever_it_crashes() {
+    crash_everywhere(Way::BlueGreen, Story::Fails, State::Failed, 25).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blue_green_pipeline_that_is_cancelled_before_its_redirect_ends_the_same_wherever_it_crashes() {
+    crash_everywhere(Way::BlueGreen, Story::Cancelled, State::Cancelled, 10).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blue_green_pipeline_that_is_cancelled_after_its_redirect_ends_the_same_wherever_it_crashes() {
+    crash_everywhere(Way::BlueGreen, Story::CancelledLate, State::Cancelled, 15).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rolling_pipeline_ends_the_same_wherever_it_crashes() {
+    crash_everywhere(Way::Rolling, Story::Succeeds, State::Succeeded, 10).await;
 }

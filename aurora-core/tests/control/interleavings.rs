@@ -112,6 +112,7 @@ fn target(dice: &mut Dice<'_>, index: usize) -> SubmittedTarget {
         steps,
         strategy: Some(strategy),
         notes: Vec::new(),
+        back: dice.below(8) == 0,
     }
 }
 
@@ -133,6 +134,8 @@ fn submitted(dice: &mut Dice<'_>, at: Timestamp) -> Event {
                 .map(|i| (NAMES[i].to_owned(), target(dice, i)))
                 .collect(),
             warnings: Vec::new(),
+            origin: None,
+            behind: (dice.below(8) == 0).then(|| PipelineId::at(at, [9; 10])),
         })),
     }
 }
@@ -204,6 +207,14 @@ fn level(dice: &mut Dice<'_>, deployment: &Deployment, name: &str, at: Timestamp
     }
 }
 
+fn last_good(pipeline: &Pipeline, target: &Deployment, plan: &[u8]) -> LastGood {
+    LastGood {
+        pipeline: pipeline.id,
+        plan: Digest::of(plan),
+        steps: target.steps.clone(),
+    }
+}
+
 /// Something that may come next: mostly what is outstanding, sometimes anything.
 fn input(dice: &mut Dice<'_>, pipeline: &Pipeline, now: Timestamp) -> Input {
     let names: Vec<String> = pipeline.targets.keys().cloned().collect();
@@ -215,7 +226,7 @@ fn input(dice: &mut Dice<'_>, pipeline: &Pipeline, now: Timestamp) -> Input {
             .map(|place| GateRef::new(&target, place))
     };
     let effects = outstanding(pipeline);
-    match dice.below(16) {
+    match dice.below(20) {
         0 | 1 => Input::Tick,
         2 => match any_gate() {
             Some(gate) => Input::Approve {
@@ -252,21 +263,40 @@ fn input(dice: &mut Dice<'_>, pipeline: &Pipeline, now: Timestamp) -> Input {
                 .collect();
             Input::Heard(Heard::Levels { target, tag, levels })
         }
+        11 => match any_gate() {
+            Some(gate) => Input::Skip {
+                gate,
+                expect: None,
+                person: person(dice),
+            },
+            None => Input::Tick,
+        },
+        12 => Input::Retry {
+            target: (dice.below(3) > 0).then_some(target),
+            person: person(dice),
+        },
+        13 if dice.below(3) == 0 => Input::RollBack {
+            target: (dice.below(3) > 0).then_some(target),
+            to: (dice.below(2) == 0).then(|| last_good(pipeline, deployment, b"older")),
+            person: person(dice),
+        },
+        14 if pipeline.is_queued() && dice.below(4) == 0 => Input::Supersede {
+            by: PipelineId::at(now, [4; 10]),
+            deed: deed(),
+        },
         _ if effects.is_empty() => Input::Tick,
+        _ if pipeline.is_queued() => Input::Turn,
         _ => {
             let effect = effects[dice.index(effects.len())].clone();
             let target = effect.target;
             Input::Heard(match effect.kind {
                 EffectKind::AwaitAgent => Heard::Reached { target },
                 EffectKind::Begin => {
-                    let last_good = (dice.below(3) > 0).then(|| LastGood {
-                        pipeline: pipeline.id,
-                        plan: Digest::of(b"old"),
-                        steps: pipeline.targets[&target].steps.clone(),
-                    });
+                    let last_good =
+                        (dice.below(3) > 0).then(|| last_good(pipeline, &pipeline.targets[&target], b"old"));
                     Heard::Begin { target, last_good }
                 }
-                EffectKind::Observe { .. } => Heard::Reached { target },
+                EffectKind::Observe { .. } | EffectKind::TakeTurn => Heard::Reached { target },
                 EffectKind::Command {
                     asked,
                     ordinal,
@@ -344,14 +374,17 @@ fn check(pipeline: &Pipeline, now: Timestamp, ids: &mut BTreeMap<CommandId, Stri
         let free = target
             .depends_on
             .iter()
-            .all(|name| pipeline.targets[name].ended_as(End::Succeeded));
+            .map(|name| &pipeline.targets[name])
+            // What had succeeded may have been taken back by a person since.
+            .all(|t| t.ended_as(End::Succeeded) || t.taken_back.is_some() || t.retried > 0);
         assert!(
             !started || free,
             "{} started before its dependencies succeeded",
             target.name
         );
         if let Phase::Running(run) = &target.phase {
-            assert!(pipeline.stopping.is_none() || run.direction == Direction::Back);
+            assert!(pipeline.stopping.is_none() || run.undo);
+            assert!(!pipeline.is_queued());
         }
     }
 }
@@ -436,7 +469,7 @@ fn play(numbers: &[u8]) {
             continue;
         };
         for event in &events {
-            if let What::GateOpened { gate } = &event.what {
+            if let What::GateOpened { gate } | What::GateSkipped { gate } = &event.what {
                 assert!(
                     pipeline_gate_stands(&pipeline, &events, gate),
                     "{gate} opened without standing"
@@ -515,7 +548,7 @@ fn finish(mut pipeline: Pipeline, mut now: Timestamp) {
                         applied: Applied::default(),
                     },
                 },
-                EffectKind::Begin | EffectKind::Observe { .. } => continue,
+                EffectKind::Begin | EffectKind::Observe { .. } | EffectKind::TakeTurn => continue,
             };
             pipeline = step(pipeline, Input::Heard(heard), now);
         }

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod acts;
 mod api;
+mod blue_green;
 mod crash;
 mod failures;
 mod golden;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aurora_core::account::AgentKey;
-use aurora_core::command::{Action, Outcome, Update};
+use aurora_core::command::{Action, Direction, Outcome, Update};
 use aurora_core::control::{ControlPlane, SubmitError};
 use aurora_core::deploy_file::DeployFile;
 use aurora_core::entropy::Entropy;
@@ -15,20 +15,21 @@ use aurora_core::error::ErrorKind;
 use aurora_core::id::PipelineId;
 use aurora_core::manifest::ObjectRef;
 use aurora_core::pipeline::{
-    End, GateRef, Input, Phase, Pipeline, Place, State, Viewer, What, decide, decode, evolve, view,
+    AskedAct, Deployment, End, Gate, GateRef, Input, Phase, Pipeline, Place, State, Viewer, What, decide,
+    decode, evolve, view,
 };
 use aurora_core::port::executor::memory::{PodFault, Write};
 use aurora_core::port::renderer::InMemoryRenderer;
 use aurora_core::port::router::{AgentStatus, CommandRouter, InMemoryRouter, Order, RouteError, Updates};
 use aurora_core::port::store::failing::{FailingStore, Side};
 use aurora_core::port::store::memory::InMemoryStore;
-use aurora_core::strategy::{Pause, Span, Step};
+use aurora_core::strategy::{BlueGreen, Canary, Pause, Rolling, Span, Step, Strategy};
 use aurora_core::tenant::Tenant;
 use futures::StreamExt as _;
 use serde_json::json;
 
 use crate::world::{
-    DEPLOYMENTS, World, approval, deployer, door, drive, file, submission, target, timed, yes,
+    DEPLOYMENTS, World, approval, deployer, door, drive, file_of, submission, target, timed, yes,
 };
 
 /// Where chance comes from: one sequence per seed.
@@ -138,7 +139,29 @@ fn random_pause(chance: &Chance) -> Pause {
     }
 }
 
-fn random_file(chance: &Chance, application: &str, image: &str) -> DeployFile {
+/// An application moves in one way for ever.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    BlueGreen,
+    Canary,
+    Rolling,
+}
+
+fn random_strategy(chance: &Chance, way: Way) -> Strategy {
+    let pauses = || (0..chance.below(3)).map(|_| random_pause(chance)).collect();
+    match way {
+        Way::BlueGreen => Strategy::BlueGreen(BlueGreen {
+            redirect_after: pauses(),
+            shut_down_after: pauses(),
+        }),
+        Way::Canary => Strategy::Canary(Canary {
+            steps: random_steps(chance),
+        }),
+        Way::Rolling => Strategy::Rolling(Rolling::default()),
+    }
+}
+
+fn random_steps(chance: &Chance) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut weight = 0;
     for _ in 0..chance.below(5) {
@@ -149,6 +172,11 @@ fn random_file(chance: &Chance, application: &str, image: &str) -> DeployFile {
             steps.push(Step::Pause(random_pause(chance)));
         }
     }
+    steps
+}
+
+fn random_file(chance: &Chance, application: &str, way: Way, image: &str) -> DeployFile {
+    let strategy = random_strategy(chance, way);
     let mut targets = Vec::new();
     let count = usize::try_from(chance.below(3) + 1).unwrap();
     for (index, account) in ACCOUNTS.iter().enumerate().take(count) {
@@ -167,7 +195,7 @@ fn random_file(chance: &Chance, application: &str, image: &str) -> DeployFile {
             .extend(chance.percent(20).then(|| random_pause(chance)));
         targets.push((*account, spec));
     }
-    let mut file = file(application, image, steps, &targets);
+    let mut file = file_of(application, image, strategy, &targets);
     file.timeout = Span::from_secs(300);
     file
 }
@@ -229,6 +257,9 @@ impl Simulation {
     /// Submits versions of an application, one after the other, whenever it is let.
     async fn submitter(&self, application: &str) {
         let plane = self.plane(FailingStore::new(self.world.store.clone()), "submitter");
+        let way = *self
+            .chance
+            .pick(&[Way::BlueGreen, Way::BlueGreen, Way::Canary, Way::Rolling]);
         for round in 0..ROUNDS {
             let image = format!("{application}:{round}");
             if round > 0 && self.chance.percent(30) {
@@ -240,7 +271,7 @@ impl Simulation {
                     }
                 }
             }
-            let file = random_file(&self.chance, application, &image);
+            let file = random_file(&self.chance, application, way, &image);
             loop {
                 tokio::time::sleep(self.chance.seconds(120)).await;
                 let submitted = plane
@@ -326,10 +357,29 @@ impl Simulation {
         }
     }
 
+    /// Somebody moves all Rollouts that stand at some gate past it.
+    async fn promote_past_a_gate(&self) {
+        for id in self.ids() {
+            let pipeline = self.world.pipeline(id).await;
+            let at_gate = |target: &&Deployment| {
+                let mut gates = target.standing_gates();
+                gates.any(|(place, _)| matches!(place, Place::Step(_) | Place::Redirect(_)))
+            };
+            if let Some(target) = pipeline.targets.values().find(at_gate) {
+                for name in DEPLOYMENTS {
+                    let object = ObjectRef::new("argoproj.io", "Rollout", &target.namespace, name);
+                    let cluster = self.world.cluster(target.account.as_str());
+                    cluster.act_by_hand(&object, Action::Promote);
+                }
+                return;
+            }
+        }
+    }
+
     /// Somebody acts in the clusters.
     async fn hands(&self) {
         loop {
-            tokio::time::sleep(self.chance.seconds(200)).await;
+            tokio::time::sleep(self.chance.seconds(100)).await;
             let cluster = self.world.cluster(self.chance.pick::<&str>(&ACCOUNTS));
             let namespace = *self.chance.pick(&APPLICATIONS);
             let object = ObjectRef::new(
@@ -338,9 +388,11 @@ impl Simulation {
                 namespace,
                 *self.chance.pick(&DEPLOYMENTS),
             );
-            match self.chance.below(7) {
+            match self.chance.below(8) {
+                7 => cluster.act_by_hand(&object, Action::ShutDownOld),
                 0 => cluster.act_by_hand(&object, Action::Abort),
-                1 | 2 => cluster.act_by_hand(&object, Action::Promote),
+                1 => cluster.act_by_hand(&object, Action::Promote),
+                2 => self.promote_past_a_gate().await,
                 3 => cluster.act_by_hand(&object, Action::Retry),
                 4 => {
                     cluster.act_by_hand(&object, Action::Pause);
@@ -478,10 +530,11 @@ impl Simulation {
         }
     }
 
-    /// Per gate (an object's revision and step) one promote took effect, per object and stamp one apply.
+    /// Per gate (an object's revision and step) one promote took effect, per object and stamp one apply, and per
+    /// revision one end of the old version.
     fn check_acts(&self) {
         for (account, cluster) in &self.world.clusters {
-            let (mut seen, mut applied) = (BTreeSet::new(), BTreeSet::new());
+            let (mut seen, mut applied, mut ended) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
             for write in cluster.writes() {
                 if let Write::Acted {
                     object,
@@ -493,6 +546,17 @@ impl Simulation {
                     let gate = (object, revision, step);
                     assert!(!seen.contains(&gate), "{account}: {gate:?} was promoted twice");
                     seen.insert(gate);
+                } else if let Write::Acted {
+                    object,
+                    action: Action::ShutDownOld,
+                    revision,
+                    ..
+                } = write
+                {
+                    assert!(
+                        ended.insert((object.clone(), revision)),
+                        "{account}: an old version of {object} was ended twice"
+                    );
                 } else if let Write::Applied { object, stamp } = write {
                     assert!(
                         applied.insert((object.clone(), stamp)),
@@ -537,8 +601,9 @@ fn check_event(before: &Pipeline, event: &aurora_core::pipeline::Event) {
             }
             assert!(before.stopping.is_none());
         }
+        What::ActsAsked { target, acts, .. } => check_asked(&before.targets[target], acts),
         What::GateReached { gate } => {
-            if let Place::Step(_) = gate.place {
+            if gate.place.is_of_strategy() {
                 let target = &before.targets[&gate.target];
                 assert!(matches!(target.phase, Phase::Running(_)));
                 assert!(!target.levels.is_empty());
@@ -556,6 +621,30 @@ fn check_event(before: &Pipeline, event: &aurora_core::pipeline::Event) {
             );
         }
         _ => {}
+    }
+}
+
+/// No Rollout is promoted before all gates of its redirect are behind, and no old version ends before its own are, nor
+/// in a target that goes back.
+fn check_asked(target: &Deployment, acts: &[AskedAct]) {
+    let Some(Strategy::BlueGreen(_)) = target.strategy else {
+        return;
+    };
+    let run = target.run().expect("acts belong to a plan");
+    let behind = |wanted: fn(Place) -> bool| {
+        let mut gates = target.gates.iter().filter(|gate| wanted(gate.place));
+        gates.all(Gate::is_behind)
+    };
+    for act in acts {
+        let held = match act.action {
+            Action::Promote => !behind(|place| matches!(place, Place::Redirect(_))),
+            Action::ShutDownOld => !behind(|place| matches!(place, Place::ShutDown(_))),
+            _ => continue,
+        };
+        assert!(
+            !held && run.direction == Direction::Forward,
+            "{act:?} of {target:#?}"
+        );
     }
 }
 
@@ -614,7 +703,20 @@ fn trace(seed: u64) -> Vec<u8> {
     })
 }
 
+/// What the seeds together have to meet, or they show nothing of it.
+const MET: [&str; 8] = [
+    "\"action\":\"promote\"",
+    "\"action\":\"promoteFull\"",
+    "\"action\":\"shutDownOld\"",
+    "\"deed\":\"promoted\"",
+    "\"why\":\"redirect\"",
+    "\"type\":\"gatePassed\"",
+    "/redirect/1",
+    "/shutdown/1",
+];
+
 fn replay(seeds: std::ops::Range<u64>) {
+    let mut unmet: Vec<&str> = MET.to_vec();
     for seed in seeds {
         let caught = std::panic::catch_unwind(|| (trace(seed), trace(seed)));
         let Ok((one, other)) = caught else {
@@ -625,7 +727,10 @@ fn replay(seeds: std::ops::Range<u64>) {
             let differs = one.lines().zip(other.lines()).find(|(a, b)| a != b);
             panic!("seed {seed} does not replay: {differs:#?}");
         }
+        let said = String::from_utf8_lossy(&one);
+        unmet.retain(|met| !said.contains(met));
     }
+    assert!(unmet.is_empty(), "no seed met {unmet:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use aurora_core::port::router::InMemoryRouter;
 use aurora_core::port::store::memory::InMemoryStore;
 use aurora_core::port::store::{Scope, SharedStore, Store as _};
 use aurora_core::principal::{Channel, Principal, PrincipalKind};
-use aurora_core::strategy::{Approval, Canary, Pause, Span, Step, Strategy};
+use aurora_core::strategy::{Approval, BlueGreen, Canary, Pause, Span, Step, Strategy};
 use aurora_core::tasks::Tasks;
 use aurora_core::tenant::Tenant;
 use jiff::Timestamp;
@@ -218,11 +218,29 @@ pub(crate) fn rollout(name: &str) -> ObjectRef {
     ObjectRef::new("argoproj.io", "Rollout", "shop", name)
 }
 
-/// A deploy file of an application with two Deployments and a ConfigMap.
+/// A deploy file of an application with two Deployments and a ConfigMap, which moves as a canary.
 pub(crate) fn file(
     application: &str,
     image: &str,
     steps: Vec<Step>,
+    targets: &[(&str, TargetSpec)],
+) -> DeployFile {
+    file_of(application, image, Strategy::Canary(Canary { steps }), targets)
+}
+
+/// A release manager and a minute before the redirect; half a minute and anybody before the old version goes.
+pub(crate) fn blue_green() -> Strategy {
+    Strategy::BlueGreen(BlueGreen {
+        redirect_after: vec![approval(&["release-manager"], None), timed(60)],
+        shut_down_after: vec![timed(30), approval(&[], None)],
+    })
+}
+
+/// A deploy file of an application with two Deployments and a ConfigMap.
+pub(crate) fn file_of(
+    application: &str,
+    image: &str,
+    strategy: Strategy,
     targets: &[(&str, TargetSpec)],
 ) -> DeployFile {
     let mut text = String::new();
@@ -245,7 +263,7 @@ pub(crate) fn file(
             .iter()
             .map(|(name, target)| ((*name).to_owned(), target.clone()))
             .collect(),
-        strategies: BTreeMap::from([("rolling-out".to_owned(), Strategy::Canary(Canary { steps }))]),
+        strategies: BTreeMap::from([("rolling-out".to_owned(), strategy)]),
         manifests: vec![ManifestSource {
             from: ManifestFrom::Inline(text),
             targets: None,

@@ -103,6 +103,49 @@ impl<'a> Rollout<'a> {
         self.body["spec"]["paused"] == true
     }
 
+    /// It moves by blue/green.
+    pub fn is_blue_green(&self) -> bool {
+        self.body["spec"]["strategy"]["blueGreen"].is_object()
+    }
+
+    /// The revision that the active Service of a blue/green Rollout selects; empty when it selects none.
+    pub fn active(&self) -> &'a str {
+        self.status["blueGreen"]["activeSelector"]
+            .as_str()
+            .unwrap_or_default()
+    }
+
+    /// All traffic of a blue/green Rollout goes to the revision being rolled out, for good.
+    pub fn is_redirected(&self) -> bool {
+        self.is_settled() && self.active() == self.current()
+    }
+
+    /// Nothing holds a blue/green Rollout's redirect any more, or it has happened.
+    fn is_redirecting(&self) -> bool {
+        let may_grow = self.status["blueGreen"]["scaleUpPreviewCheckPoint"] == true;
+        !self.is_aborted()
+            && !self.current().is_empty()
+            && (self.is_settled()
+                || self.is_promoted_full()
+                || self.is_resuming()
+                || may_grow
+                || self.active() == self.current())
+    }
+
+    /// The place of `index` is behind it.
+    pub fn is_beyond(&self, index: Option<usize>) -> bool {
+        if self.is_blue_green() {
+            return self.is_redirecting();
+        }
+        self.is_settled() || self.index() > index || self.is_promoted_full()
+    }
+
+    /// ReplicaSets of other revisions that have pods, or will have them.
+    pub fn old_sets<'r>(&self, replica_sets: &[&'r Value]) -> Vec<&'r Value> {
+        let has_pods = |set: &&Value| hash_of(set) != self.current() && count(&set["spec"]["replicas"]) > 0;
+        self.own(replica_sets).into_iter().filter(has_pods).collect()
+    }
+
     /// A canary's steps.
     pub fn steps(&self) -> &'a [Value] {
         let steps = self.body["spec"]["strategy"]["canary"]["steps"].as_array();
@@ -111,6 +154,10 @@ impl<'a> Rollout<'a> {
 
     /// The step being executed, where there are steps.
     pub fn index(&self) -> Option<usize> {
+        if self.is_blue_green() {
+            // One may be left over from a canary of the same name.
+            return None;
+        }
         self.status["currentStepIndex"]
             .as_u64()
             .and_then(|index| usize::try_from(index).ok())
@@ -279,7 +326,9 @@ pub fn progress(seen: &Seen<'_>) -> Progress {
         .map(|index| StepPosition { index, total });
     progress.pods = pods(&rollout, &own);
     progress.weight = Some(weight(&rollout, progress.pods));
-    progress.expect = (observed && !rollout.is_settled())
+    // What keeps an old version can be told to let it go.
+    let keeps_old = rollout.is_blue_green() && !rollout.old_sets(seen.replica_sets).is_empty();
+    progress.expect = (observed && (!rollout.is_settled() || keeps_old))
         .then(|| rollout.token())
         .flatten();
     progress.standing = standing;
@@ -356,9 +405,13 @@ fn at_pause(rollout: &Rollout<'_>, reason: &str, new_set: Option<&Value>) -> Sta
     if timed && reason == "CanaryPauseStep" {
         return Standing::Moving;
     }
+    // A preview without pods is nothing to judge, whatever its ReplicaSet wants for the moment.
+    let has_pods = !rollout.is_blue_green()
+        || count(&rollout.body["spec"]["replicas"]) == 0
+        || new_set.is_some_and(|set| count(&set["spec"]["replicas"]) > 0);
     Standing::AtPause {
         index,
-        ready: is_available(new_set),
+        ready: has_pods && is_available(new_set),
         inconclusive: reason.starts_with("Inconclusive"),
     }
 }
@@ -372,10 +425,17 @@ fn is_done(seen: &Seen<'_>, rollout: &Rollout<'_>) -> bool {
         .into_iter()
         .filter(|set| hash_of(set) != rollout.current())
         .all(|set| {
-            let running = count(&set["spec"]["replicas"]) + count(&set["status"]["replicas"]);
+            // Users of a blue/green Rollout are elsewhere already; pods that end are nobody's business.
+            let ending = if rollout.is_blue_green() {
+                0
+            } else {
+                count(&set["status"]["replicas"])
+            };
+            let running = count(&set["spec"]["replicas"]) + ending;
             running == 0 || set["metadata"]["annotations"][SCALE_DOWN_DEADLINE].is_string()
         });
-    rollout.text("phase") == "Healthy" && rollout.is_settled() && all_there && old_are_gone
+    let is_live = !rollout.is_blue_green() || rollout.is_redirected();
+    rollout.text("phase") == "Healthy" && rollout.is_settled() && is_live && all_there && old_are_gone
 }
 
 fn pods(rollout: &Rollout<'_>, own: &[&Value]) -> PodCounts {
@@ -400,6 +460,15 @@ fn pods(rollout: &Rollout<'_>, own: &[&Value]) -> PodCounts {
 }
 
 fn weight(rollout: &Rollout<'_>, pods: PodCounts) -> Weight {
+    if rollout.is_blue_green() {
+        let all_or_nothing = |all: bool| if all { 100 } else { 0 };
+        let is_live = !rollout.current().is_empty() && rollout.active() == rollout.current();
+        return Weight {
+            wanted: all_or_nothing(rollout.is_redirecting()),
+            real: all_or_nothing(is_live),
+            source: WeightSource::Router,
+        };
+    }
     let routed = &rollout.status["canary"]["weights"]["canary"]["weight"];
     let percent = |value: u64| u8::try_from(value.min(100)).unwrap_or(100);
     let available = u64::from(pods.new_available) + u64::from(pods.old_available);

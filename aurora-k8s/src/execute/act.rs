@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use aurora_core::command::{Act, Acted, Action, FailureDetail};
 use aurora_core::manifest::ObjectRef;
+use aurora_core::port::clock::Clock;
 use aurora_core::port::executor::ExecutorError;
 
 use super::api::{Api, Patch};
@@ -15,6 +16,7 @@ use super::errors::{Problem, rejected};
 use super::kinds;
 use super::live::{is_ours, version};
 use super::observe::is_rollout;
+use super::shut_down;
 use crate::argo::status::{Place, Rollout, is_available};
 use crate::argo::template;
 
@@ -36,7 +38,7 @@ pub(crate) enum Decision {
 }
 
 /// Carries out an act.
-pub(crate) async fn act(api: &Api, act: &Act) -> Result<Acted, ExecutorError> {
+pub(crate) async fn act(api: &Api, act: &Act, clock: &dyn Clock) -> Result<Acted, ExecutorError> {
     let object = &act.object;
     if !is_rollout(object) {
         return Err(ExecutorError::Unsupported {
@@ -44,6 +46,9 @@ pub(crate) async fn act(api: &Api, act: &Act) -> Result<Acted, ExecutorError> {
         });
     }
     let path = kinds::rollouts().path(object);
+    if act.action == Action::ShutDownOld {
+        return shut_down::old_version(api, act, &path, clock).await;
+    }
     let failed = |verb: &'static str| move |problem: Problem| problem.into_error(verb, object);
     let mut aborts = 0;
     for _ in 0..CONFLICTS {
@@ -93,7 +98,7 @@ pub(crate) async fn act(api: &Api, act: &Act) -> Result<Acted, ExecutorError> {
 }
 
 /// Reads the Rollout, if it is ours and the act is not older than the plan.
-async fn read(api: &Api, act: &Act, path: &str) -> Result<Option<Value>, ExecutorError> {
+pub(super) async fn read(api: &Api, act: &Act, path: &str) -> Result<Option<Value>, ExecutorError> {
     let object = &act.object;
     let stored = applied_set::read(api, &act.set).await?;
     let Some(stored) = stored else {
@@ -114,7 +119,7 @@ async fn read(api: &Api, act: &Act, path: &str) -> Result<Option<Value>, Executo
     }
 }
 
-fn wrong(act: &Act, found: String) -> ExecutorError {
+pub(super) fn wrong(act: &Act, found: String) -> ExecutorError {
     ExecutorError::WrongGate {
         object: act.object.clone(),
         found,
@@ -153,26 +158,10 @@ async fn abort_holds(api: &Api, path: &str, before: &Value) -> Result<Option<Act
 /// [`ExecutorError::Rejected`] when the act lacks what was seen, or it was not seen here.
 pub(crate) fn decide(act: &Act, live: &Value, replica_sets: &[&Value]) -> Result<Decision, ExecutorError> {
     let rollout = Rollout::of(live);
-    let place = match &act.expect {
-        Some(token) => match Place::from_token(token) {
-            Some(place) => Some(place),
-            None => return Ok(refuse("the token was not made for a Rollout")),
-        },
-        None => None,
+    let place = match expected(act, &rollout) {
+        Ok(place) => place,
+        Err(found) => return Ok(Decision::Refuse(found)),
     };
-    if let Some(place) = &place {
-        if place.uid != rollout.uid() {
-            return Ok(refuse("it was deleted and created again"));
-        }
-        if place.hash != rollout.current() {
-            let message = format!(
-                "it is at revision {}, the act is for {}",
-                rollout.current(),
-                place.hash
-            );
-            return Ok(refuse(&message));
-        }
-    }
     Ok(match act.action {
         Action::Abort => abort(&rollout),
         Action::Pause if rollout.is_paused_by_hand() => Decision::Answer(Acted::Unchanged),
@@ -184,15 +173,33 @@ pub(crate) fn decide(act: &Act, live: &Value, replica_sets: &[&Value]) -> Result
             move_on(act.action, &rollout, &place, replica_sets)
         }
         Action::PromoteFull => promote_full(&rollout, replica_sets),
-        Action::ShutDownOld => {
-            let what = "shut down the old version of a blue/green move".to_owned();
-            return Err(ExecutorError::Unsupported { what });
-        }
+        Action::ShutDownOld => refuse("shutting down an old version is no patch of the Rollout"),
         Action::Resume if !rollout.is_paused_by_hand() => Decision::Answer(Acted::Unchanged),
         Action::Resume => spec(json!({"paused": null})),
         Action::Retry if !rollout.is_aborted() => Decision::Answer(Acted::Unchanged),
         Action::Retry => status(json!({"abort": false, "promoteFull": null})),
     })
+}
+
+/// Where an act expects the Rollout, if it is still that object at that revision; else what is there.
+pub(super) fn expected<'t>(act: &'t Act, rollout: &Rollout<'_>) -> Result<Option<Place<'t>>, String> {
+    let Some(token) = &act.expect else {
+        return Ok(None);
+    };
+    let Some(place) = Place::from_token(token) else {
+        return Err("the token was not made for a Rollout".to_owned());
+    };
+    if place.uid != rollout.uid() {
+        return Err("it was deleted and created again".to_owned());
+    }
+    if place.hash != rollout.current() {
+        return Err(format!(
+            "it is at revision {}, the act is for {}",
+            rollout.current(),
+            place.hash
+        ));
+    }
+    Ok(Some(place))
 }
 
 fn refuse(found: &str) -> Decision {
@@ -258,7 +265,7 @@ fn move_on(action: Action, rollout: &Rollout<'_>, place: &Place<'_>, replica_set
     if rollout.is_aborted() {
         return refuse("it was aborted");
     }
-    if rollout.is_settled() || rollout.index() > place.index || rollout.is_promoted_full() {
+    if rollout.is_beyond(place.index) {
         return Decision::Answer(Acted::Unchanged);
     }
     if rollout.index() < place.index {

@@ -80,6 +80,9 @@ impl Work<'_> {
             }
             stored = self.learn(stored, &created).await?;
             self.hold(stage, &members).await?;
+            if stage == Stage::Rollouts {
+                self.release_services().await?;
+            }
         }
         self.verify(&created).await?;
         Ok(self.outcome(&stored))
@@ -161,7 +164,10 @@ impl Work<'_> {
             let body = self.body(index, live.as_ref(), &stored, hold).await?;
             let written = match (&live, Stage::of(&object)) {
                 (Some(live), Stage::Rollouts) if healings < HEALINGS => {
-                    self.active_service_is_right(live).await?;
+                    self.active_service_is_right(live, &body).await?;
+                    if hold == Hold::AsOrdered {
+                        self.end_older_version(live, &body).await?;
+                    }
                     if self.heal_template(&path, &object, live, &body).await? {
                         healings += 1;
                         continue;
@@ -188,26 +194,31 @@ impl Work<'_> {
     async fn body(
         &self,
         index: usize,
-        live: Option<&Value>,
+        found: Option<&Value>,
         stored: &Stored,
         hold: Hold,
     ) -> Result<Value, ExecutorError> {
         let object = self.plan.objects[index].object();
         let mut body = self.stamped(index);
-        if let Some(live) = live {
-            body["metadata"]["resourceVersion"] = json!(live::version(live));
+        if let Some(found) = found {
+            body["metadata"]["resourceVersion"] = json!(live::version(found));
         }
         match Stage::of(&object) {
             Stage::Rollouts => {
                 let ordered = hold == Hold::AsOrdered;
-                hpa::set_replicas(&mut body, live, ordered && self.loses_autoscaler(&object, stored));
+                hpa::set_replicas(
+                    &mut body,
+                    found,
+                    ordered && self.loses_autoscaler(&object, stored),
+                );
                 if ordered && self.apply.direction == Direction::Back {
                     take_nothing_away_first(&mut body);
                 }
             }
             Stage::Services => {
-                let rollouts = list_rollouts(&self.api, &self.plan.namespace).await?;
-                if let Some(hash) = service::hash_to_carry(&object.name, live, &rollouts) {
+                let live = list_rollouts(&self.api, &self.plan.namespace).await?;
+                let rollouts = service::with_planned(&live, self.planned_rollouts());
+                if let Some(hash) = service::hash_to_carry(&object.name, found, &rollouts) {
                     service::carry(&mut body, hash);
                 }
             }
@@ -259,9 +270,38 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The active Service of a live blue/green Rollout must select the stable revision before the apply.
-    async fn active_service_is_right(&self, live: &Value) -> Result<(), ExecutorError> {
-        let Some((name, stable)) = service::active_of(live) else {
+    fn planned_rollouts(&self) -> impl Iterator<Item = &Value> {
+        let bodies = self.plan.objects.iter().map(|planned| &planned.body);
+        bodies.filter(|body| Stage::of(&ObjectRef::of(body)) == Stage::Rollouts)
+    }
+
+    /// Services that no Rollout of the plan names any more, now that these are applied, select all pods again.
+    ///
+    /// The controller takes its hash off a Service only when the Rollout is deleted; left there, a Service of
+    /// a Rollout that is no longer blue/green would lose its pods with the old version.
+    async fn release_services(&self) -> Result<(), ExecutorError> {
+        for index in self.members(Stage::Services) {
+            let object = self.plan.objects[index].object();
+            if self
+                .planned_rollouts()
+                .any(|rollout| service::is_named_by(rollout, &object.name))
+            {
+                continue;
+            }
+            let found = self.api.find(&self.resources[index].path(&object)).await;
+            let found = found.map_err(|problem| problem.into_error("get", &object))?;
+            if found.as_ref().and_then(service::selected_hash).is_some() {
+                self.news
+                    .say(format!("{object}: no rollout points it at one version any more"));
+                self.apply_one(index, Hold::AsOrdered).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The active Service of a blue/green Rollout must select the stable revision before the apply.
+    async fn active_service_is_right(&self, live: &Value, body: &Value) -> Result<(), ExecutorError> {
+        let Some((name, stable)) = service::active_of(body, live) else {
             return Ok(());
         };
         let object = ObjectRef::new("", "Service", &self.plan.namespace, name);
@@ -422,10 +462,15 @@ impl Work<'_> {
 
 /// On the way back no old pod goes before a new one is there; where there is no surge that cannot be.
 fn take_nothing_away_first(body: &mut Value) {
-    let canary = &mut body["spec"]["strategy"]["canary"];
+    // Blue/green takes nothing away before it is redirected, and has no such bound.
+    let Some(canary) = body
+        .pointer_mut("/spec/strategy/canary")
+        .filter(|canary| canary.is_object())
+    else {
+        return;
+    };
     let surge = &canary["maxSurge"];
-    let no_surge = surge == 0 || surge == "0" || surge == "0%";
-    if canary.is_object() && !no_surge {
+    if surge != 0 && surge != "0" && surge != "0%" {
         canary["maxUnavailable"] = json!(0);
     }
 }

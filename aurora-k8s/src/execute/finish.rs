@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use aurora_core::command::{Applied, Direction};
@@ -16,11 +17,21 @@ use super::errors::rejected;
 use super::kinds;
 use super::live::{self, is_ours};
 use super::observe::is_rollout;
+use super::shut_down;
 use super::stages::{Stage, is_autoscaler, runs_pods};
 use crate::argo::status::{Rollout, SCALE_DOWN_DEADLINE, hash_of, is_owned_by};
 
 /// How often it is looked whether ReplicaSets of a deleted workload are gone.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// An old version whose delay ends within this time is waited for, so that its configuration goes with it.
+const SOON: Duration = Duration::from_secs(60);
+
+/// How much longer its pods may take to end.
+const ENDING: Duration = Duration::from_secs(60);
+
+/// Why configuration that left the plan is kept.
+const STILL_NAMED: &str = "a ReplicaSet or pod that can still run names it; finishing again later removes it";
 
 /// The annotation that keeps an object when it leaves the plan.
 const PRUNE: &str = "aurora.dev/prune";
@@ -59,8 +70,9 @@ impl Work<'_> {
         };
         for entry in &configuration {
             if names.contains(&entry.object.name) {
-                let why = "a ReplicaSet or pod that can still run names it; finishing again later removes it";
-                applied.kept.insert(entry.object.to_string(), why.to_owned());
+                applied
+                    .kept
+                    .insert(entry.object.to_string(), STILL_NAMED.to_owned());
             } else {
                 self.prune(entry, &mut applied, &mut gone).await?;
             }
@@ -68,6 +80,39 @@ impl Work<'_> {
         self.trim(&gone).await?;
         applied.pruned.sort();
         Ok(applied)
+    }
+
+    /// After configuration was kept: waits until no old version ends soon; tells whether one did end.
+    ///
+    /// Nothing is written, so it waits without a turn: a newer plan is not held up, and ends the wait.
+    ///
+    /// # Errors
+    /// [`ExecutorError`]; `Superseded` when a newer plan was accepted meanwhile.
+    pub(crate) async fn until_old_versions_end(&self, finished: &Applied) -> Result<bool, ExecutorError> {
+        if !finished.kept.values().any(|why| why == STILL_NAMED) {
+            return Ok(false);
+        }
+        let began = tokio::time::Instant::now();
+        let mut waited = false;
+        while began.elapsed() < SOON + ENDING {
+            let rollouts = list_rollouts(&self.api, &self.plan.namespace).await?;
+            let sets = self.list("apps", "ReplicaSet").await?;
+            let latest = self.clock.now().checked_add(SOON).unwrap_or(Timestamp::MAX);
+            let ending = sets
+                .iter()
+                .find(|set| is_old_version(set, &rollouts) && ends_before(set, latest));
+            let Some(ending) = ending else {
+                return Ok(waited);
+            };
+            waited = true;
+            let name = ending["metadata"]["name"].as_str().unwrap_or_default();
+            self.news.say(format!(
+                "waiting until the old version {name} has ended, whose configuration goes with it"
+            ));
+            fenced(&self.api, self.apply).await?;
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(waited)
     }
 
     /// Only the plan that was accepted last can be finished; the finish's own stamp may be newer.
@@ -269,6 +314,24 @@ fn stays(object: &ObjectRef, live: &Value) -> Option<&'static str> {
     }
 }
 
+/// A ReplicaSet of a blue/green Rollout whose traffic goes elsewhere.
+fn is_old_version(set: &Value, rollouts: &[Value]) -> bool {
+    rollouts.iter().map(Rollout::of).any(|rollout| {
+        is_owned_by(set, rollout.uid())
+            && rollout.is_blue_green()
+            && ![rollout.current(), rollout.stable(), rollout.active()].contains(&hash_of(set))
+    })
+}
+
+/// Its delay ends before that, or its pods are ending already.
+fn ends_before(set: &Value, latest: Timestamp) -> bool {
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    match shut_down::deadline(set) {
+        Some(end) => end < latest,
+        None => count(&set["spec"]["replicas"]) == 0 && count(&set["status"]["replicas"]) > 0,
+    }
+}
+
 /// It has pods, will have them for a while, or may get them again.
 fn can_run(set: &Value, rollouts: &[Value]) -> bool {
     let replicas = |value: &Value| value.as_u64().unwrap_or(0) > 0;
@@ -292,10 +355,13 @@ fn configuration_names(spec: &Value, names: &mut BTreeSet<String>) {
         Value::Object(fields) => {
             for (key, field) in fields {
                 let name = match key.as_str() {
-                    "configMapRef" | "secretRef" | "configMapKeyRef" | "secretKeyRef" | "configMap" => {
-                        &field["name"]
-                    }
-                    "secret" => field.get("secretName").unwrap_or(&field["name"]),
+                    "configMap"
+                    | "configMapKeyRef"
+                    | "configMapRef"
+                    | "nodePublishSecretRef"
+                    | "secretKeyRef"
+                    | "secretRef" => &field["name"],
+                    "azureFile" | "secret" => field.get("secretName").unwrap_or(&field["name"]),
                     _ => &Value::Null,
                 };
                 names.extend(name.as_str().map(str::to_owned));
@@ -332,12 +398,17 @@ mod tests {
             "volumes": [
                 {"configMap": {"name": "e"}}, {"secret": {"secretName": "f"}},
                 {"projected": {"sources": [{"configMap": {"name": "g"}}, {"secret": {"name": "h"}}]}},
+                {"csi": {"nodePublishSecretRef": {"name": "i"}}}, {"azureFile": {"secretName": "j"}},
+                {"cephfs": {"secretRef": {"name": "k"}}},
             ],
         });
         let mut names = BTreeSet::new();
         configuration_names(&spec, &mut names);
         let names: Vec<_> = names.iter().map(String::as_str).collect();
-        assert_eq!(names, ["a", "b", "c", "d", "e", "f", "g", "h", "pull"]);
+        assert_eq!(
+            names,
+            ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "pull"]
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | configmaps | get create patch delete | also the applied set |
 //! | rollouts, replicasets, pods, deployments and every other followed workload | list watch | observing, and finding whose pods are in the way |
 //! | rollouts/status | patch | promote, skip, abort, retry |
+//! | replicasets | patch | ending the old version of a blue/green move before its time; without it that is refused |
 //! | pods/log | get | evidence |
 //! | namespaces (cluster-wide) and configmaps | list | the inventory; without it the inventory is shorter |
 
@@ -28,6 +29,7 @@ mod observe;
 mod policy;
 mod readiness;
 mod service;
+mod shut_down;
 mod stages;
 mod wait;
 
@@ -161,7 +163,7 @@ impl KubeExecutor {
 #[async_trait]
 impl ClusterExecutor for KubeExecutor {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_steps()
+        Capabilities::none().with_steps().with_blue_green()
     }
 
     async fn apply(&self, apply: &Apply, plan: &Plan, stages: &StageSink) -> Result<Applied, ExecutorError> {
@@ -171,9 +173,23 @@ impl ClusterExecutor for KubeExecutor {
     }
 
     async fn finish(&self, apply: &Apply, plan: &Plan, stages: &StageSink) -> Result<Applied, ExecutorError> {
+        let work = self.work(apply, plan, stages).await?;
         let turn = self.turn(&apply.set);
+        let finished = {
+            let _turn = turn.lock().await;
+            work.finish().await?
+        };
+        match work.until_old_versions_end(&finished).await {
+            Ok(true) => {}
+            // What is left is for whoever finishes the newer plan.
+            Ok(false) | Err(ExecutorError::Superseded { .. }) => return Ok(finished),
+            Err(error) => return Err(error),
+        }
         let _turn = turn.lock().await;
-        self.work(apply, plan, stages).await?.finish().await
+        let mut again = work.finish().await?;
+        again.pruned.extend(finished.pruned);
+        again.pruned.sort();
+        Ok(again)
     }
 
     async fn observe(&self, observe: &Observe, plan: &Plan) -> Result<Levels, ExecutorError> {
@@ -183,7 +199,7 @@ impl ClusterExecutor for KubeExecutor {
 
     async fn act(&self, act: &Act) -> Result<Acted, ExecutorError> {
         self.policy.check("patch", &act.object)?;
-        act::act(&self.api, act).await
+        act::act(&self.api, act, &*self.clock).await
     }
 
     async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, ExecutorError> {

@@ -58,14 +58,32 @@ pub(crate) fn carry(body: &mut Value, hash: String) {
     }
 }
 
-/// The active Service of a live blue/green Rollout and the hash that it must select before an apply.
-pub(crate) fn active_of(live: &Value) -> Option<(&str, &str)> {
-    let service = live.pointer("/spec/strategy/blueGreen/activeService")?.as_str()?;
+/// The active Service that a Rollout is going to have, and the hash that it must select before the apply.
+pub(crate) fn active_of<'v>(body: &'v Value, live: &'v Value) -> Option<(&'v str, &'v str)> {
+    let service = body.pointer("/spec/strategy/blueGreen/activeService")?.as_str()?;
     let stable = live
         .pointer("/status/stableRS")?
         .as_str()
         .filter(|hash| !hash.is_empty())?;
     Some((service, stable))
+}
+
+/// Whether the strategy of a Rollout names a Service.
+pub(crate) fn is_named_by(rollout: &Value, service: &str) -> bool {
+    role_in(rollout, service).is_some()
+}
+
+/// The live Rollouts, and each as the plan is going to declare it: a Service that only the new strategy names
+/// has to select the stable revision before that strategy is there.
+pub(crate) fn with_planned<'v>(live: &'v [Value], planned: impl Iterator<Item = &'v Value>) -> Vec<Value> {
+    let mut rollouts = live.to_vec();
+    for body in planned {
+        let name = &body["metadata"]["name"];
+        if let Some(live) = live.iter().find(|live| live["metadata"]["name"] == *name) {
+            rollouts.push(json!({"spec": {"strategy": body["spec"]["strategy"]}, "status": live["status"]}));
+        }
+    }
+    rollouts
 }
 
 #[cfg(test)]
@@ -109,6 +127,19 @@ mod tests {
             );
             assert_eq!(hash_to_carry("web", None, rollouts).as_deref(), Some("old"));
         }
+    }
+
+    #[test]
+    fn a_service_that_only_the_planned_strategy_names_gets_the_stable_hash() {
+        let mut live = rollout(json!({"canary": {}}));
+        live["metadata"]["name"] = json!("shop");
+        let mut planned = rollout(json!({"blueGreen": {"activeService": "web"}}));
+        planned["metadata"]["name"] = json!("shop");
+        let both = with_planned(std::slice::from_ref(&live), [&planned].into_iter());
+        let bare = selecting(None);
+        assert_eq!(hash_to_carry("web", Some(&bare), &both).as_deref(), Some("old"));
+        assert_eq!(active_of(&planned, &live), Some(("web", "old")));
+        assert_eq!(active_of(&live, &live), None);
     }
 
     #[test]

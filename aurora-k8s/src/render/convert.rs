@@ -41,6 +41,7 @@ pub(super) fn workloads(
     for draft in drafts.iter_mut() {
         retarget(draft, &made, report);
     }
+    refuse_two_autoscalers(drafts, report);
     say_who_meets(drafts, &made, report);
     made
 }
@@ -123,23 +124,34 @@ fn strategies(
 
 /// What the autoscalers of the plan scale, by kind and name.
 fn scaled(drafts: &[Draft], report: &mut Report) -> BTreeSet<(String, String)> {
-    let mut first: BTreeMap<(String, String), String> = BTreeMap::new();
+    let mut scaled = BTreeSet::new();
+    for draft in drafts.iter().filter(|draft| is_autoscaler(draft)) {
+        let reference = Node::root(&draft.body).path(&["spec", "scaleTargetRef"]);
+        if let (Some(kind), Some(name)) = (reference.name("kind"), reference.name("name")) {
+            scaled.insert((kind.to_owned(), name.to_owned()));
+        } else {
+            let hint = "name what it scales: apiVersion, kind and name";
+            report.error(&draft.place, "missing", &reference.pointer, "is incomplete", hint);
+        }
+    }
+    scaled
+}
+
+/// One that scales a Deployment and one that scales its Rollout are two for the same workload, too.
+fn refuse_two_autoscalers(drafts: &[Draft], report: &mut Report) {
+    let mut first: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for draft in drafts.iter().filter(|draft| is_autoscaler(draft)) {
         let reference = Node::root(&draft.body).path(&["spec", "scaleTargetRef"]);
         let (Some(kind), Some(name)) = (reference.name("kind"), reference.name("name")) else {
-            let hint = "name what it scales: apiVersion, kind and name";
-            report.error(&draft.place, "missing", &reference.pointer, "is incomplete", hint);
             continue;
         };
-        let target = (kind.to_owned(), name.to_owned());
-        if let Some(other) = first.get(&target) {
+        if let Some(other) = first.get(&(kind, name)) {
             let what = format!("scales {kind} {name}, as {other} does");
             let hint = "one autoscaler for one workload: two of them fight";
             report.error(&draft.place, "twoAutoscalers", &reference.pointer, &what, hint);
         }
-        first.entry(target).or_insert_with(|| draft.place.named.clone());
+        first.entry((kind, name)).or_insert(&draft.place.named);
     }
-    first.into_keys().collect()
 }
 
 fn is_autoscaler(draft: &Draft) -> bool {

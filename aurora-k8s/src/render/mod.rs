@@ -4,6 +4,27 @@
 //! controller would reject, or accept and then hang on, is refused with its place in the user's file.
 //! Annotations of ours (`aurora.dev/strategy`, `adopt`, `versioned`) stay on the objects, so that a
 //! rendered plan renders to itself.
+//!
+//! # Strategies
+//! - **Canary**: steps by weight; every pause is an indefinite one, which the control plane ends.
+//! - **Blue/green**: the Rollout always stops before its redirect. Its Services are those that the file
+//!   names, joined to Deployments by their selectors; a Deployment that no pair is about is moved by the
+//!   one Service that selects its pods. None, several, or one that other pods need as well is an error.
+//!   No Service is made up: without a preview there is none. The old version stays as long as
+//!   [`BlueGreen::keeps_old`](aurora_core::strategy::BlueGreen::keeps_old) says.
+//! - **Rolling**: a canary without steps; shares of the file come before those of the Deployment.
+//! - A Deployment annotated `aurora.dev/strategy: none`, and every workload of another kind, is applied as
+//!   it is; its readiness counts, that of a `CronJob` does not.
+//!
+//! # Configuration
+//! A `ConfigMap` or Secret that a pod template names (volumes, projected volumes, environment, pull
+//! secrets, Secrets of storage drivers) gets its content's hash into its name and becomes immutable, in the
+//! templates of Rollouts, opted-out Deployments, `StatefulSets`, `DaemonSets` and `CronJobs` alike. It keeps
+//! its plain name, or is applied under both,
+//! - where it is annotated `aurora.dev/versioned: "false"`, or a service account's token;
+//! - where a Job names it: a Job's template cannot change, so it reads what is there when it starts;
+//! - where an Ingress (TLS or annotation), a `ServiceAccount`, a Role's `resourceNames`, storage or a custom
+//!   resource names it, which would not follow.
 
 mod canonical;
 mod convert;

@@ -3,6 +3,7 @@
 use aurora_core::control::{
     ApplicationView, ApprovalView, AsOf, AuditEntry, History, ObjectText, PlanDiff, PlanView,
 };
+use aurora_core::pipeline::Impact;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -59,6 +60,19 @@ pub struct DiffAnswer {
     /// The difference.
     #[serde(flatten)]
     pub diff: PlanDiff,
+}
+
+/// What an act would do.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImpactAnswer {
+    /// The control plane's time.
+    pub now: Timestamp,
+    /// As of when.
+    pub as_of: AsOf,
+    /// What it would do.
+    #[serde(flatten)]
+    pub impact: Impact,
 }
 
 /// Gates that wait for a person, or what people decided.

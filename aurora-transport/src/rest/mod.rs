@@ -18,6 +18,7 @@ mod deprecated;
 mod events;
 mod fleet;
 mod frames;
+mod impact;
 mod layers;
 mod list;
 mod metrics;
@@ -26,6 +27,7 @@ mod pipelines;
 mod plans;
 mod problem;
 mod rate;
+mod reading;
 mod request;
 mod routes;
 mod slots;
@@ -40,6 +42,7 @@ use std::sync::Arc;
 use aurora_core::control::ControlPlane;
 use aurora_core::error::ErrorKind;
 use aurora_core::port::clock::Clock;
+use aurora_core::port::http::HttpCaller;
 use aurora_core::port::token::TokenVerifier;
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
@@ -58,7 +61,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 pub use armory::{DeploymentStep, Environment, PauseStep, PipelineStatus, Step};
 pub use bodies::{
     ApplicationAnswer, ApplicationsAnswer, ApprovalsAnswer, AuditAnswer, DiffAnswer, HistoryAnswer,
-    ObjectAnswer, PlanAnswer,
+    ImpactAnswer, ObjectAnswer, PlanAnswer,
 };
 pub use compat::{
     Credential, DeployedObject, DeploymentStatus, KubernetesStatus, Me, MeTenant, Role, StrategyStatus,
@@ -83,6 +86,8 @@ use problem::Refusal;
 const DEFAULT_REQUESTS: usize = 512;
 /// Submits that are read at once: each may take some ten times 16 MiB until it is stored.
 const SUBMITS: usize = 8;
+/// Submits that read from URLs at once: each holds its manifests while it waits for the next.
+const FETCHES: usize = 8;
 
 /// Serves a control plane over REST.
 ///
@@ -118,7 +123,9 @@ struct Inner {
     rate: RequestRate,
     buckets: rate::Buckets,
     submits: Semaphore,
+    fetches: Semaphore,
     credentials: Option<Vec<Credential>>,
+    http: Option<Arc<dyn HttpCaller>>,
 }
 
 impl fmt::Debug for Api {
@@ -145,7 +152,9 @@ impl Api {
                 rate: RequestRate::default(),
                 buckets: rate::Buckets::default(),
                 submits: Semaphore::new(SUBMITS),
+                fetches: Semaphore::new(FETCHES),
                 credentials: None,
+                http: None,
             }),
         }
     }
@@ -177,6 +186,13 @@ impl Api {
     /// The document that describes the API, as it is served at `/openapi.json`.
     pub fn openapi() -> String {
         openapi::text()
+    }
+
+    /// Reads manifests by URL and deploy files by link through this caller, within its rules; by default none
+    /// are read.
+    #[must_use]
+    pub fn with_http(self, http: impl HttpCaller) -> Self {
+        self.changed(|inner| inner.http = Some(Arc::new(http)))
     }
 
     /// Lists these credentials to whoever manages their tenant; by default it says that it knows of none.
@@ -248,7 +264,9 @@ impl Api {
                 rate: shared.rate,
                 buckets: rate::Buckets::default(),
                 submits: Semaphore::new(SUBMITS),
+                fetches: Semaphore::new(FETCHES),
                 credentials: shared.credentials.clone(),
+                http: shared.http.clone(),
             },
         };
         change(&mut inner);

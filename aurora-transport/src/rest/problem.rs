@@ -210,6 +210,7 @@ impl From<Denied> for Refusal {
 impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Self {
         match error {
+            ControlError::NotTaken(error) => error.into(),
             ControlError::Refused(refused) => refused.into(),
             ControlError::Invalid { problem } => Self::new(ErrorKind::Invalid, "invalid", problem),
             ControlError::KeyReused => {

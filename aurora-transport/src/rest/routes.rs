@@ -4,7 +4,8 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use http::Method;
 
 use super::{
-    Api, acts, applications, approvals, audit, compat, events, fleet, list, openapi, pipelines, plans, submit,
+    Api, acts, applications, approvals, audit, compat, events, fleet, impact, list, openapi, pipelines,
+    plans, submit,
 };
 
 /// One route: the tests go through all of them.
@@ -35,6 +36,7 @@ pub(super) fn routes() -> Vec<Route> {
         write("/pipelines", post(submit::submit)),
         write("/pipelines/kubernetes", post(submit::submit)),
         write("/pipelines/{id}/actions/{action}", post(acts::act)),
+        read("/pipelines/{id}/actions/{action}/impact", get(impact::impact)),
         read("/pipelines", get(list::list)),
         read("/pipelines/{id}", get(pipelines::status)),
         read("/pipelines/{id}/view", get(pipelines::view)),

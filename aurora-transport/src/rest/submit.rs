@@ -1,22 +1,21 @@
 //! Submitting a deploy file.
 
 use aurora_core::authz::{Deploy, Grant};
-use aurora_core::control::Submission;
-use aurora_core::deploy_file::{MAX_DEPLOY_FILE_BYTES, MAX_SUBMIT_BYTES, Problem, manifests, parse_submit};
+use aurora_core::control::{Door, Submission};
+use aurora_core::deploy_file::{MAX_SUBMIT_BYTES, Overrides};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use bytes::Bytes;
 use http::header::{HeaderName, LOCATION};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
-use super::Api;
 use super::answer::with_type;
 use super::authenticate::Granted;
 use super::compat::{Location, Wanted};
 use super::problem::Refusal;
 use super::request::{Params, body, door, media_type};
 use super::wire::SubmitAnswer;
+use super::{Api, reading};
 
 /// The media type of the older product's clients.
 const START: &str = "application/vnd.start.kubernetes.pipeline.v2+json";
@@ -56,12 +55,23 @@ pub(super) async fn submit(
     let door = door(&parts.headers)?;
     let name = file_name(&parts.headers)?;
     // Waiting for a place, a client waits with its body, and the request's own time runs.
-    let _place = api.inner.submits.acquire().await;
+    let place = reading::permit(&api.inner.submits).await?;
     let content = body(content, MAX_SUBMIT_BYTES).await?;
-    let mut submission = read(content, &name).await?;
+    let submission = reading::submitted(&api, place, content, &name).await?;
+    start(&api, &grant, &door, submission, answer_type).await
+}
+
+/// Submits, and answers in the media type that was asked for.
+async fn start(
+    api: &Api,
+    grant: &Grant<Deploy>,
+    door: &Door,
+    mut submission: Submission,
+    answer_type: &'static str,
+) -> Result<Response, Refusal> {
     submission.source = door.client.clone();
     submission.idempotency = door.idempotency.clone();
-    let submitted = api.inner.plane.submit(&grant, &door, submission).await?;
+    let submitted = api.inner.plane.submit(grant, door, submission).await?;
     let answer = SubmitAnswer {
         pipeline_id: submitted.pipeline,
         warnings: submitted.warnings,
@@ -91,10 +101,16 @@ async fn by_link(
     let location = Location::of(&parts.headers)?;
     let wanted = Wanted::read(&body(content, MAX_LINK_BODY).await?)?;
     let door = door(&parts.headers)?;
-    let _ = (api, grant, wanted, door);
     match location {
         Location::Earlier(_) => Err(Refusal::not_yet("starting an earlier run again by link")),
-        Location::Elsewhere(_) => Err(Refusal::not_yet("a deploy file by link")),
+        Location::Elsewhere(url) => {
+            let overrides = Overrides {
+                account: wanted.account.clone(),
+                only: wanted.targets().map(|names| names.into_iter().collect()),
+            };
+            let submission = reading::linked(api, &url, overrides).await?;
+            start(api, grant, &door, submission, START).await
+        }
     }
 }
 
@@ -109,39 +125,4 @@ fn file_name(headers: &http::HeaderMap) -> Result<String, Refusal> {
             let detail = format!("the header X-Aurora-File-Name has 1 to {MAX_FILE_NAME} bytes of text");
             Refusal::invalid("fileName.invalid", "", detail)
         })
-}
-
-/// Reads a submit on a thread that may be busy for long: 16 MiB of YAML take more than a moment.
-async fn read(content: Bytes, name: &str) -> Result<Submission, Refusal> {
-    let name = name.to_owned();
-    let read = tokio::task::spawn_blocking(move || read_now(content, &name)).await;
-    match read {
-        Ok(read) => read.map_err(Refusal::from),
-        Err(error) => Err(Refusal::broken(aurora_core::error::ErrorKind::Internal, &error)),
-    }
-}
-
-fn read_now(content: Bytes, name: &str) -> Result<Submission, Vec<Problem>> {
-    let text = std::str::from_utf8(&content).map_err(|_| {
-        let problem = Problem::error("encoding", "", "the deploy file is not UTF-8 text");
-        vec![problem.at(name, 0, 0)]
-    })?;
-    let parsed = parse_submit(text, name)?;
-    // Written out again it has neither the manifests that came along nor what a client spent on them.
-    let own = serde_json::to_vec(&parsed.deploy).map_or(0, |own| own.len());
-    if own > MAX_DEPLOY_FILE_BYTES {
-        let message = format!(
-            "the deploy file without its manifests has {own} bytes; at most {MAX_DEPLOY_FILE_BYTES} are read"
-        );
-        return Err(vec![Problem::error("tooLarge", "", message).at(name, 0, 0)]);
-    }
-    let mut of_targets = manifests(&parsed.deploy, &parsed.files, name);
-    if let Err(problems) = &mut of_targets {
-        problems.extend(parsed.warnings.iter().cloned());
-    }
-    let mut submission = Submission::new(parsed.deploy, of_targets?);
-    submission.warnings = parsed.warnings;
-    submission.source_control = parsed.source_control;
-    submission.config = Some(content);
-    Ok(submission)
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use aurora_bin::fetch::{self, FetchConfig};
 use aurora_bin::identity::{CLIENT_SETTINGS, ClientConfig, ISSUER_SETTINGS, IssuerConfig};
 use aurora_bin::settings::{InvalidConfig, Setting, Settings, Spec};
 use aurora_bin::store::{self, StoreConfig};
@@ -25,6 +26,7 @@ pub(crate) static SPEC: Spec = Spec {
         CLIENT_SETTINGS[0],
         CLIENT_SETTINGS[1],
         CLIENT_SETTINGS[2],
+        fetch::SETTING,
         tls::SETTINGS[0],
         tls::SETTINGS[1],
         tls::SETTINGS[2],
@@ -46,6 +48,7 @@ pub(crate) struct ApiConfig {
     pub(crate) client: ClientConfig,
     pub(crate) tls: TlsConfig,
     pub(crate) store: StoreConfig,
+    pub(crate) fetch: FetchConfig,
 }
 
 impl ApiConfig {
@@ -60,6 +63,7 @@ impl ApiConfig {
         let client = ClientConfig::read(&mut settings);
         let tls = TlsConfig::read(&mut settings);
         let store = StoreConfig::read(&mut settings);
+        let fetch = FetchConfig::read(&mut settings);
         settings.finish(|| {
             Some(Self {
                 listen: listen?,
@@ -68,6 +72,7 @@ impl ApiConfig {
                 client: client?,
                 tls: tls?,
                 store: store?,
+                fetch: fetch?,
             })
         })
     }

@@ -30,7 +30,9 @@ async fn serve(config: ApiConfig, process: Process) -> Result<()> {
     let control = ControlPlane::new(store, hub, ArgoRenderer, clock)
         .with_holder("api")
         .with_grace(process.grace);
-    let api = Api::new(control.clone(), verifier, clock).with_stop(process.stop.clone());
+    let api = Api::new(control.clone(), verifier, clock)
+        .with_http(config.fetch.caller()?)
+        .with_stop(process.stop.clone());
 
     let server = HttpServer::bind(config.listen, tls).await?;
     // It listens already: who reads the address may ask whether it is ready.

@@ -44,6 +44,7 @@
 //! | [`settings`] | one table of settings, read from flags, environment, file and defaults |
 //! | [`process`] | the course of a process, from its arguments to its exit code |
 //! | [`exit`] | the exit codes |
+//! | [`fetch`] | from where deploy files and manifests by URL are read |
 //! | [`signals`] | the signals that end a process |
 //! | `cluster` | a cluster that is reached or simulated (feature `cluster`) |
 //! | [`telemetry`] | logs as text or JSON, metrics |
@@ -57,6 +58,7 @@
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod exit;
+pub mod fetch;
 pub mod health;
 pub mod http_server;
 pub mod identity;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use aurora_core::account::AgentName;
 use aurora_core::tenant::InvalidName;
+use aurora_transport::http::Network;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use tools::CompletionsArgs;
@@ -68,12 +69,19 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Deploy(DeployCommand),
     /// Look at everything between this command line and its API, and say how to mend what is wrong.
-    #[command(after_help = "Examples:\n  aurora doctor\n  aurora doctor --context-file other.json -o json\n\nExit code 1 when something failed; warnings alone are 0.")]
+    #[command(
+        after_help = "Examples:\n  aurora doctor\n  aurora doctor --context-file other.json -o json\n\nExit code 1 when something failed; warnings alone are 0."
+    )]
     Doctor,
     /// Print exactly what would be applied, without any server.
     Render(RenderArgs),
+    /// Print the JSON Schema of deploy files, for editors.
+    #[command(after_help = "Example:\n  aurora schema > deploy-file.schema.json")]
+    Schema,
     /// Run a simulated Kubernetes cluster with Argo Rollouts as a process of its own.
     Sim(SimArgs),
+    /// Print a commented deploy file to start from.
+    Template(TemplateArgs),
     /// Run hub, API and token issuer in one process, with its state in a directory.
     Up(UpArgs),
     /// Check a deploy file and its manifests, without any server.
@@ -227,6 +235,31 @@ pub(crate) struct FileArgs {
     pub application: Option<String>,
 }
 
+/// `aurora template`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  aurora template canary > deploy.yaml\n  aurora template bluegreen --out deploy.yaml"
+)]
+pub(crate) struct TemplateArgs {
+    /// How it moves to a new version.
+    #[arg(value_enum)]
+    pub kind: TemplateKind,
+    /// Write it to this file, which must not be there yet.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Which deploy file to start from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum TemplateKind {
+    /// All traffic at once, with the old version kept for a while.
+    Bluegreen,
+    /// Step by step, by weight.
+    Canary,
+    /// Pod by pod, without a stop.
+    Rolling,
+}
+
 /// `aurora render`.
 #[derive(Args, Debug)]
 #[command(
@@ -351,6 +384,10 @@ pub(crate) struct UpArgs {
     /// Let an agent of this name connect that runs elsewhere; remembered for later starts.
     #[arg(long, value_name = "NAME", value_parser = agent_name)]
     pub allow_agent: Vec<AgentName>,
+    /// Also read manifests by URL and deploy files by link from this network; repeat for more. Without it only
+    /// the public internet is read from.
+    #[arg(long, value_name = "NETWORK")]
+    pub fetch_allow: Vec<Network>,
     /// Where to write the context; beside the other contexts, or into --state-dir where that is given.
     #[arg(long, value_name = "FILE")]
     pub context_out: Option<PathBuf>,

@@ -11,6 +11,7 @@ mod online;
 mod print;
 mod sim;
 mod submission;
+mod template;
 mod up;
 mod watch;
 
@@ -69,9 +70,11 @@ async fn run(cli: &Cli) -> Result<Exit> {
         Command::Agent(AgentCommand::Run(args)) => agent::run(args, output, signals::stop_token()?).await,
         Command::Demo(args) => demo::run(args, output, signals::stop_token()?).await,
         Command::Deploy(command) => deploy::run(command, output, context).await,
-        Command::Render(args) => offline::render(args, output),
+        Command::Render(args) => offline::render(args, output).await,
+        Command::Schema => template::schema(output),
         Command::Sim(args) => sim::run(args, output, signals::stop_token()?).await,
+        Command::Template(args) => template::template(args, output),
         Command::Up(args) => up::run(args, output, signals::stop_token()?).await,
-        Command::Validate(args) => offline::validate(args, output),
+        Command::Validate(args) => offline::validate(args, output).await,
     }
 }

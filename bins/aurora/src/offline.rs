@@ -10,13 +10,13 @@ use aurora_core::tenant::Tenant;
 use aurora_k8s::render::ArgoRenderer;
 
 use crate::cli::{FileArgs, Output, RenderArgs};
-use aurora_bin::exit::Exit;
 use crate::submission::{self, Submission};
 use crate::{context, print};
+use aurora_bin::exit::Exit;
 
 /// Checks a deploy file and everything that would be rendered from it.
-pub(crate) fn validate(args: &FileArgs, output: Output) -> Result<Exit> {
-    let (submission, plans) = match rendered(args) {
+pub(crate) async fn validate(args: &FileArgs, output: Output) -> Result<Exit> {
+    let (submission, plans) = match rendered(args).await {
         Ok(done) => done,
         Err(problems) => {
             print::problems(output, &problems)?;
@@ -42,8 +42,8 @@ pub(crate) fn validate(args: &FileArgs, output: Output) -> Result<Exit> {
 }
 
 /// Prints exactly what would be applied.
-pub(crate) fn render(args: &RenderArgs, output: Output) -> Result<Exit> {
-    let (submission, mut plans) = match rendered(&args.file) {
+pub(crate) async fn render(args: &RenderArgs, output: Output) -> Result<Exit> {
+    let (submission, mut plans) = match rendered(&args.file).await {
         Ok(done) => done,
         Err(problems) => return Ok(print::invalid(output, &problems)),
     };
@@ -110,10 +110,13 @@ fn redact(object: &mut serde_json::Value) {
     }
 }
 
-fn rendered(args: &FileArgs) -> Result<(Submission, BTreeMap<String, Plan>), Vec<Problem>> {
-    let submission = submission::read(&args.file, args.application.as_deref())?;
+async fn rendered(args: &FileArgs) -> Result<(Submission, BTreeMap<String, Plan>), Vec<Problem>> {
+    let submission = submission::read_all(&args.file, args.application.as_deref()).await?;
     let mut plans = BTreeMap::new();
-    let mut problems = Vec::new();
+    let not_yet = submission.deploy.not_yet().into_iter();
+    let mut problems: Vec<Problem> = not_yet
+        .map(|problem| submission.document.locate(problem))
+        .collect();
     for (name, target) in &submission.deploy.targets {
         let request = RenderRequest {
             services: target.services.clone(),

@@ -5,10 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aurora_core::deploy_file::{
-    DeployFile, FileText, Files, MAX_DEPLOY_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_SUBMIT_BYTES, ManifestFrom,
-    Problem, manifests, parse,
+    DeployFile, Document, FileText, Files, MAX_DEPLOY_FILE_BYTES, MAX_MANIFEST_BYTES, MAX_SUBMIT_BYTES,
+    ManifestFrom, ManifestSource, Problem, fetch_manifests, is_url, manifests, parse,
 };
 use aurora_core::manifest::Manifest;
+use aurora_transport::http::{ReqwestCaller, Roots};
+
+use crate::online::anywhere;
 
 /// A deploy file, its manifests' texts, and what was noticed while reading them.
 #[derive(Debug)]
@@ -23,16 +26,43 @@ pub(crate) struct Submission {
     pub manifests: BTreeMap<String, Vec<Manifest>>,
     /// Warnings.
     pub warnings: Vec<Problem>,
+    /// The deploy file as it was written.
+    pub document: Document,
 }
 
 /// Directories nested deeper than this are not searched.
 const MAX_DIRECTORY_DEPTH: usize = 16;
 
-/// Reads a deploy file and everything it names.
+/// Reads a deploy file and everything it names; what lies at a URL is left to the server.
 ///
 /// # Errors
 /// Every problem found in the deploy file, or else in the manifests.
 pub(crate) fn read(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
+    let mut read = texts(file, application)?;
+    let here = |source: &ManifestSource| !matches!(&source.from, ManifestFrom::Path(path) if is_url(path));
+    let mut local = read.deploy.clone();
+    local.manifests.retain(here);
+    read.manifests = manifests(&local, &read.files, &file.display().to_string())?;
+    Ok(read)
+}
+
+/// Reads a deploy file and everything it names, also what lies at a URL.
+///
+/// # Errors
+/// Every problem found in the deploy file, or else in the manifests.
+pub(crate) async fn read_all(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
+    let name = file.display().to_string();
+    let mut read = texts(file, application)?;
+    // The user named the address on the own machine: any network is theirs to reach.
+    let caller = anywhere().and_then(|rules| Ok(ReqwestCaller::new(rules, Roots::System)?));
+    let caller = caller.map_err(|error| vec![Problem::error("notFetched", "", error.to_string())])?;
+    fetch_manifests(Some(&caller), &read.deploy, &mut read.files, &name, None).await?;
+    read.manifests = manifests(&read.deploy, &read.files, &name)?;
+    Ok(read)
+}
+
+/// Reads a deploy file and the texts of the paths it names.
+fn texts(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
     let name = file.display().to_string();
     let text = read_text(file, &name, MAX_DEPLOY_FILE_BYTES).map_err(|problem| vec![problem])?;
     let text = match application {
@@ -46,7 +76,7 @@ pub(crate) fn read(file: &Path, application: Option<&str>) -> Result<Submission,
         let ManifestFrom::Path(path) = &source.from else {
             continue;
         };
-        if files.0.contains_key(path) {
+        if files.0.contains_key(path) || is_url(path) {
             continue;
         }
         let pointer = format!("/manifests/{index}/path");
@@ -98,13 +128,13 @@ pub(crate) fn read(file: &Path, application: Option<&str>) -> Result<Submission,
     if !problems.is_empty() {
         return Err(problems);
     }
-    let manifests = manifests(&deploy, &files, &name)?;
     Ok(Submission {
         text,
         deploy,
         files,
-        manifests,
+        manifests: BTreeMap::new(),
         warnings,
+        document: parsed.document,
     })
 }
 

@@ -103,6 +103,8 @@ pub(crate) enum Bond {
     ExactlyOne(&'static [&'static str]),
     /// At least one of these.
     AtLeastOne(&'static [&'static str]),
+    /// The first only where the second is there too.
+    Needs(&'static str, &'static str),
     /// The first only where the second has this value.
     OnlyWith(&'static str, &'static str, &'static str),
     /// A pause waits for a while or for a person, not both.

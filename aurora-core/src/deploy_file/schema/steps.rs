@@ -74,7 +74,7 @@ static BLUE_GREEN: Object = Object {
              `trafficManagement[].kubernetes[]`.",
         ),
     ],
-    bonds: &[],
+    bonds: &[Bond::Needs("previewService", "activeService")],
 };
 
 static ROLLING: Object = Object {

@@ -223,7 +223,7 @@ fn finished(target: &Deployment, run: &Run, asked: u64, applied: Applied) -> Vec
         applied,
     };
     let mut consequences = vec![finished.into()];
-    if run.direction == Direction::Back {
+    if run.undo {
         let end = crate::pipeline::event::End::RolledBack;
         consequences.push(What::TargetEnded { target: name, end }.into());
     }
@@ -260,10 +260,10 @@ fn failed(
         message: format!("target `{}`: {}", target.name, failure.message),
         details,
     };
-    match (run.direction, run.stage) {
-        (Direction::Back, Stage::Applying) => running::abort(target, run, cause),
+    match (run.undo, run.stage) {
+        (true, Stage::Applying) => running::abort(target, run, cause),
         // An abort that cannot be made is noted; the others still count.
-        (Direction::Back, Stage::Aborting) => {
+        (true, Stage::Aborting) => {
             let (code, message) = (cause.code, cause.message);
             answered(target, asked, ordinal, Answer::Refused { code, message })
         }

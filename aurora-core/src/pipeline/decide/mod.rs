@@ -1,5 +1,6 @@
 //! What follows from an input: pure, and complete, so that everything that follows is one batch of events.
 
+pub(super) mod again;
 mod blue_green;
 mod heard;
 mod person;
@@ -9,11 +10,12 @@ mod running;
 use jiff::Timestamp;
 
 use super::deployment::{Deployment, Phase};
-use super::event::{Deed, End, Event, RolledBack, What};
+use super::event::{Deed, End, Event, LastGood, RolledBack, What};
 use super::evolve::evolve_in_place;
 use super::gate::{GateRef, GateState, Place, timer_deed};
 use super::status::State;
 use super::{Pipeline, StopReason};
+use crate::id::PipelineId;
 
 pub use heard::Heard;
 pub use person::{Approver, Person, Refused};
@@ -46,8 +48,42 @@ pub enum Input {
         /// Who, and what they may do.
         person: Person,
     },
+    /// A person has a target that is over begin once more.
+    Retry {
+        /// Which; absent: every target that did not succeed.
+        target: Option<String>,
+        /// Who.
+        person: Person,
+    },
+    /// A person takes a target back.
+    RollBack {
+        /// Which; absent: the only one.
+        target: Option<String>,
+        /// Where to; absent: to the last plan that had succeeded when the target began.
+        to: Option<LastGood>,
+        /// Who.
+        person: Person,
+    },
+    /// A person opens a timed gate before its time.
+    Skip {
+        /// Which gate.
+        gate: GateRef,
+        /// What they saw: the gate's `expect`; absent: whatever is there.
+        expect: Option<String>,
+        /// Who.
+        person: Person,
+    },
+    /// A newer run takes the place of this one in the queue.
+    Supersede {
+        /// The newer run.
+        by: PipelineId,
+        /// Who submitted it.
+        deed: Deed,
+    },
     /// Time has passed.
     Tick,
+    /// The application is free: a run that waited for it begins.
+    Turn,
 }
 
 /// Everything that follows from an input, in order.
@@ -70,7 +106,15 @@ pub fn decide(pipeline: &Pipeline, input: Input, now: Timestamp) -> Result<Vec<E
         }
         Input::Cancel { person } => person::cancel(&mut draft, &person)?,
         Input::Heard(heard) => heard::hear(&mut draft, heard),
+        Input::Retry { target, person } => again::retry(&mut draft, target.as_deref(), &person)?,
+        Input::RollBack { target, to, person } => {
+            again::roll_back(&mut draft, target.as_deref(), to, &person)?
+        }
+        Input::Skip { gate, expect, person } => person::skip(&mut draft, &gate, expect.as_deref(), &person)?,
+        Input::Supersede { by, deed } => again::supersede(&mut draft, by, deed)?,
         Input::Tick => {}
+        Input::Turn if draft.pipeline.is_queued() => draft.push(What::Dequeued.into()),
+        Input::Turn => {}
     }
     settle(&mut draft);
     Ok(draft.events)
@@ -154,7 +198,11 @@ fn of_target(pipeline: &Pipeline, target: &Deployment, now: Timestamp) -> Vec<Co
     let ended = |end| vec![What::TargetEnded { target: name(), end }.into()];
     match &target.phase {
         Phase::Waiting | Phase::Before if pipeline.stopping.is_some() => ended(End::NeverStarted),
-        Phase::Waiting if pipeline.failed_dependency(target).is_some() => ended(End::NeverStarted),
+        Phase::Waiting if pipeline.is_queued() => Vec::new(),
+        // What had succeeded may have been taken back by a person since.
+        Phase::Waiting | Phase::Before if pipeline.failed_dependency(target).is_some() => {
+            ended(End::NeverStarted)
+        }
         Phase::Waiting if pipeline.dependencies_succeeded(target) => {
             reach_side_gates(target, |place| matches!(place, Place::Before(_)))
         }
@@ -213,9 +261,15 @@ fn ending(pipeline: &Pipeline) -> Option<What> {
         return None;
     }
     let has = |end: End| pipeline.targets.values().any(|target| target.ended_as(end));
+    let mut targets = pipeline.targets.values();
     let state = match pipeline.stopping.as_ref().map(|stopping| stopping.why) {
-        Some(StopReason::Cancelled | StopReason::Expired | StopReason::Rejected) => State::Cancelled,
-        None if pipeline.targets.values().all(|t| t.ended_as(End::Succeeded)) => State::Succeeded,
+        Some(StopReason::Cancelled | StopReason::Expired | StopReason::Rejected | StopReason::Superseded) => {
+            State::Cancelled
+        }
+        None if targets.clone().all(|t| t.ended_as(End::Succeeded)) => State::Succeeded,
+        None if targets.clone().any(|t| t.failed.is_some()) => State::Failed,
+        // Nothing failed: a person took back what is missing.
+        None if targets.any(|t| t.taken_back.is_some()) => State::Cancelled,
         None => State::Failed,
     };
     let rolled_back = if has(End::RollbackFailed) {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::running;
 use super::{Draft, What};
 use crate::error::ErrorKind;
+use crate::id::PipelineId;
 use crate::pipeline::Pipeline;
 use crate::pipeline::event::Deed;
 use crate::pipeline::gate::{Gate, GateRef, GateState, Place};
@@ -22,6 +23,16 @@ pub struct Person {
     pub comment: Option<String>,
     /// What they may decide.
     pub approver: Approver,
+}
+
+impl Person {
+    /// What they do, as it is remembered.
+    pub fn deed(&self) -> Deed {
+        Deed {
+            actor: self.actor.clone(),
+            comment: self.comment.clone(),
+        }
+    }
 }
 
 /// What somebody may decide.
@@ -102,10 +113,34 @@ pub enum Refused {
         /// Its final state.
         state: &'static str,
     },
+    /// Several targets could be meant.
+    #[error("name the target: it is one of {}", targets.join(", "))]
+    Ambiguous {
+        /// Those that could be meant.
+        targets: Vec<String>,
+    },
     /// There is no such gate.
     #[error("there is no gate `{gate}`; the status lists the gates of each target")]
     NoSuchGate {
         /// What was named.
+        gate: GateRef,
+    },
+    /// There is no such target.
+    #[error("there is no target `{target}` in this pipeline; the status lists them")]
+    NoSuchTarget {
+        /// What was named.
+        target: String,
+    },
+    /// Nothing of the pipeline wants to be tried again.
+    #[error("there is nothing to try again: {why}")]
+    NothingToRetry {
+        /// Why not.
+        why: &'static str,
+    },
+    /// Only a timed gate can be opened before its time.
+    #[error("gate `{gate}` waits for a person and cannot be skipped; approve or reject it")]
+    NotSkippable {
+        /// Which gate.
         gate: GateRef,
     },
     /// The gate is open by itself, behind, or not reached.
@@ -122,9 +157,28 @@ pub enum Refused {
         /// Why.
         message: String,
     },
+    /// It waits for its turn: nothing of it has begun.
+    #[error("the pipeline is queued and nothing of it has begun; cancel it to take it out of the queue")]
+    Queued,
     /// It is being ended already.
     #[error("the pipeline is being ended already")]
     Stopping,
+    /// The target does not stand where that could be done.
+    #[error("target `{target}` {why}")]
+    TargetNotReady {
+        /// Which target.
+        target: String,
+        /// Why not, and what could be done instead.
+        why: String,
+    },
+    /// The run that was named is none to whose plan the target could go back.
+    #[error("pipeline {to} is none to go back to: {why}")]
+    Unsuitable {
+        /// Which run.
+        to: PipelineId,
+        /// Why not.
+        why: String,
+    },
 }
 
 impl Refused {
@@ -132,13 +186,19 @@ impl Refused {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Denied { .. } => ErrorKind::Denied,
-            Self::NoSuchGate { .. } => ErrorKind::NotFound,
+            Self::Ambiguous { .. } => ErrorKind::Invalid,
+            Self::NoSuchGate { .. } | Self::NoSuchTarget { .. } => ErrorKind::NotFound,
             Self::Parked { .. } => ErrorKind::Internal,
             Self::AlreadyDecided { .. }
             | Self::Changed { .. }
             | Self::Ended { .. }
+            | Self::NotSkippable { .. }
             | Self::NotStanding { .. }
-            | Self::Stopping => ErrorKind::Conflict,
+            | Self::NothingToRetry { .. }
+            | Self::Queued
+            | Self::Stopping
+            | Self::TargetNotReady { .. }
+            | Self::Unsuitable { .. } => ErrorKind::Conflict,
         }
     }
 
@@ -146,13 +206,20 @@ impl Refused {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::AlreadyDecided { .. } => "gate.decided",
+            Self::Ambiguous { .. } => "target.ambiguous",
             Self::Changed { .. } => "gate.changed",
             Self::Denied { .. } => "role.missing",
             Self::Ended { .. } => "pipeline.ended",
             Self::NoSuchGate { .. } => "gate.unknown",
+            Self::NoSuchTarget { .. } => "target.unknown",
+            Self::NotSkippable { .. } => "gate.notSkippable",
             Self::NotStanding { .. } => "gate.notStanding",
+            Self::NothingToRetry { .. } => "retry.nothing",
             Self::Parked { .. } => "pipeline.parked",
+            Self::Queued => "pipeline.queued",
             Self::Stopping => "pipeline.stopping",
+            Self::TargetNotReady { .. } => "target.notReady",
+            Self::Unsuitable { .. } => "rollback.unsuitable",
         }
     }
 }
@@ -172,8 +239,27 @@ pub(super) fn approve(
     expect: Option<&str>,
     person: &Person,
 ) -> Result<(), Refused> {
-    let deed = may_decide(&draft.pipeline, gate, expect, person)?;
+    let deed = may_decide(draft, gate, expect, person, false)?;
     draft.push(What::GateOpened { gate: gate.clone() }.by(deed));
+    go_on(draft, gate);
+    Ok(())
+}
+
+/// A timed gate is opened before its time; one that waits for a person is theirs to approve, also for administrators.
+pub(super) fn skip(
+    draft: &mut Draft,
+    gate: &GateRef,
+    expect: Option<&str>,
+    person: &Person,
+) -> Result<(), Refused> {
+    let deed = may_decide(draft, gate, expect, person, true)?;
+    draft.push(What::GateSkipped { gate: gate.clone() }.by(deed));
+    go_on(draft, gate);
+    Ok(())
+}
+
+/// The Rollouts that stand at a gate which was just opened are moved on.
+fn go_on(draft: &mut Draft, gate: &GateRef) {
     if let Place::Step(step) = gate.place {
         let acts = draft
             .pipeline
@@ -183,7 +269,6 @@ pub(super) fn approve(
             .unwrap_or_default();
         draft.extend(acts);
     }
-    Ok(())
 }
 
 pub(super) fn reject(
@@ -192,22 +277,18 @@ pub(super) fn reject(
     expect: Option<&str>,
     person: &Person,
 ) -> Result<(), Refused> {
-    let deed = may_decide(&draft.pipeline, gate, expect, person)?;
+    let deed = may_decide(draft, gate, expect, person, false)?;
     draft.push(What::GateRejected { gate: gate.clone() }.by(deed));
     Ok(())
 }
 
 pub(super) fn cancel(draft: &mut Draft, person: &Person) -> Result<(), Refused> {
     is_under_way(&draft.pipeline)?;
-    let deed = Deed {
-        actor: person.actor.clone(),
-        comment: person.comment.clone(),
-    };
-    draft.push(What::CancelAsked.by(deed));
+    draft.push(What::CancelAsked.by(person.deed()));
     Ok(())
 }
 
-fn is_under_way(pipeline: &Pipeline) -> Result<(), Refused> {
+pub(super) fn is_under_way(pipeline: &Pipeline) -> Result<(), Refused> {
     if let Some(parked) = &pipeline.parked {
         let message = parked.message.clone();
         return Err(Refused::Parked { message });
@@ -222,16 +303,20 @@ fn is_under_way(pipeline: &Pipeline) -> Result<(), Refused> {
     }
 }
 
+/// Whether somebody may decide about a gate now: open or refuse one that waits for a person, or (`early`) open a
+/// timed one before its time.
 fn may_decide(
-    pipeline: &Pipeline,
+    draft: &Draft,
     at: &GateRef,
     expect: Option<&str>,
     person: &Person,
+    early: bool,
 ) -> Result<Deed, Refused> {
+    let pipeline = &draft.pipeline;
     let no_such = || Refused::NoSuchGate { gate: at.clone() };
     let gate = pipeline.gate(at).ok_or_else(no_such)?;
     // Who was faster says more than that it is over.
-    if let Some((by, when)) = gate.decided_by().filter(|_| gate.wants_approval()) {
+    if let Some((by, when)) = gate.decided_by().filter(|_| early || gate.wants_approval()) {
         let opened = matches!(gate.state, GateState::Open { .. });
         return Err(Refused::AlreadyDecided {
             gate: at.clone(),
@@ -248,8 +333,18 @@ fn may_decide(
         })
     };
     match gate.state {
+        GateState::Standing { .. } if early && gate.wants_approval() => {
+            return Err(Refused::NotSkippable { gate: at.clone() });
+        }
+        GateState::Standing { .. } if early => {}
+        // The timer is due and only not written down yet: whoever comes after it is too late.
+        GateState::Standing { .. } if gate.until().is_some_and(|until| until <= draft.now) => {
+            return not_standing("nobody decided in time");
+        }
         GateState::Standing { .. } if gate.wants_approval() => {}
-        GateState::Standing { .. } => return not_standing("a timer opens it"),
+        GateState::Standing { .. } => {
+            return not_standing("a timer opens it; skip it to have it open now");
+        }
         GateState::Ahead => return not_standing("it is not reached yet"),
         _ => return not_standing("it is behind"),
     }
@@ -264,10 +359,7 @@ fn may_decide(
         gate: at.clone(),
         needs,
     })?;
-    let mut actor = person.actor.clone();
-    actor.basis = Some(basis);
-    Ok(Deed {
-        actor,
-        comment: person.comment.clone(),
-    })
+    let mut deed = person.deed();
+    deed.actor.basis = Some(basis);
+    Ok(deed)
 }

@@ -41,6 +41,7 @@ pub(crate) fn may_begin(pipeline: &Pipeline, target: &Deployment) -> bool {
         .all(Gate::is_behind);
     matches!(target.phase, Phase::Waiting | Phase::Before)
         && pipeline.stopping.is_none()
+        && !pipeline.is_queued()
         && before_is_behind
         && pipeline.dependencies_succeeded(target)
 }
@@ -395,6 +396,7 @@ pub(crate) fn evidence(target: &Deployment) -> Vec<Evidence> {
             seen.level.failing.iter().map(|pod| Evidence {
                 object: seen.level.object.clone(),
                 pod: pod.clone(),
+                at: None,
             })
         })
         .collect()

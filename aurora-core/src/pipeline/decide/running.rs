@@ -15,7 +15,7 @@ use crate::strategy::Strategy;
 
 /// What follows now for a target whose plan is being brought in.
 pub(super) fn next(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Timestamp) -> Vec<Consequence> {
-    if run.direction == Direction::Forward {
+    if !run.undo {
         if pipeline.stopping.is_some() {
             return give_up(target);
         }
@@ -61,10 +61,7 @@ pub(super) fn fail(target: &Deployment, run: &Run, cause: Cause) -> Vec<Conseque
         cause,
         evidence: rules::evidence(target),
     };
-    vec![
-        failed.into(),
-        after_failure(target, Some(run.direction), End::Failed),
-    ]
+    vec![failed.into(), after_failure(target, run.undo, End::Failed)]
 }
 
 /// Going back cannot be applied: the Rollouts of the plan that failed are aborted, so that traffic goes back.
@@ -102,23 +99,19 @@ pub(super) fn give_up(target: &Deployment) -> Vec<Consequence> {
         let (target, end) = (target.name.clone(), End::NeverStarted);
         return vec![What::TargetEnded { target, end }.into()];
     }
-    vec![after_failure(
-        target,
-        target.run().map(|run| run.direction),
-        End::LeftAsIs,
-    )]
+    let undoing = target.run().is_some_and(|run| run.undo);
+    vec![after_failure(target, undoing, End::LeftAsIs)]
 }
 
-fn after_failure(
-    target: &Deployment,
-    direction: Option<Direction>,
-    nothing_to_go_back_to: End,
-) -> Consequence {
+fn after_failure(target: &Deployment, undoing: bool, nothing_to_go_back_to: End) -> Consequence {
     let name = target.name.clone();
-    let end = match (direction, &target.last_good) {
-        (Some(Direction::Back), _) => End::RollbackFailed,
-        (_, Some(_)) => return What::RollbackStarted { target: name }.into(),
-        (_, None) => nothing_to_go_back_to,
+    let end = match &target.last_good {
+        _ if undoing => End::RollbackFailed,
+        Some(_) => {
+            let (target, to) = (name, None);
+            return What::RollbackStarted { target, to }.into();
+        }
+        None => nothing_to_go_back_to,
     };
     What::TargetEnded { target: name, end }.into()
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::target::target_view;
 use super::{ChangeRow, EvidenceView, PipelineView, StoppingView, Summary, TargetRow, steps};
-use crate::pipeline::waiting::{ActionView, Viewer, cancel_action, waiting};
+use crate::pipeline::waiting::{ActionView, Viewer, cancel_action, run_actions, waiting};
 use crate::pipeline::{Pipeline, StopReason};
 use crate::strategy::Pause;
 
@@ -22,6 +22,7 @@ pub fn view(pipeline: &Pipeline, viewer: &Viewer, now: Timestamp) -> PipelineVie
     if !pipeline.is_final() && pipeline.parked.is_none() {
         actions.push(cancel_action(pipeline, viewer));
     }
+    actions.extend(run_actions(pipeline, viewer));
     PipelineView {
         id: pipeline.id,
         version: pipeline.version,
@@ -43,6 +44,7 @@ pub fn view(pipeline: &Pipeline, viewer: &Viewer, now: Timestamp) -> PipelineVie
                 StopReason::Cancelled => "cancelled",
                 StopReason::Expired => "expired",
                 StopReason::Rejected => "rejected",
+                StopReason::Superseded => "superseded",
             }
             .to_owned(),
             since: stopping.since,
@@ -60,6 +62,9 @@ pub fn view(pipeline: &Pipeline, viewer: &Viewer, now: Timestamp) -> PipelineVie
         evidence: evidence_views(pipeline),
         last_decisions: Vec::new(),
         warnings: pipeline.warnings.clone(),
+        origin: pipeline.origin,
+        blocked_by: pipeline.behind.filter(|_| pipeline.is_queued()),
+        replaced_by: pipeline.replaced_by,
     }
 }
 
@@ -108,7 +113,9 @@ pub fn summary(pipeline: &Pipeline) -> Summary {
         .to_owned(),
         needs_roles,
         change: pipeline.source_control.as_ref().and_then(change),
-        replaced_by: None,
+        origin: pipeline.origin,
+        blocked_by: pipeline.behind.filter(|_| pipeline.is_queued()),
+        replaced_by: pipeline.replaced_by,
     }
 }
 
@@ -139,7 +146,7 @@ pub(crate) fn evidence_views(pipeline: &Pipeline) -> Vec<EvidenceView> {
         .flat_map(|target| {
             target.evidence.iter().map(|evidence| EvidenceView {
                 target: target.name.clone(),
-                taken_at: target.failed_at.unwrap_or(pipeline.changed_at),
+                taken_at: evidence.at.or(target.failed_at).unwrap_or(pipeline.changed_at),
                 evidence: evidence.clone(),
             })
         })

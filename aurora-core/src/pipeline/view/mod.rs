@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::event::{Cause, End, Evidence, LastGood, RolledBack};
+use super::event::{Cause, Deed, End, Evidence, LastGood, Origin, RolledBack};
 use super::status::{ArmoryStatus, State};
 use super::timeline::TimelineEntry;
 use super::waiting::{ActionView, Waiting};
@@ -81,6 +81,15 @@ pub struct PipelineView {
     /// What the submit warned of.
     #[serde(default)]
     pub warnings: Vec<Problem>,
+    /// The earlier run that it goes back to, tries again or repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The run behind which it waits for its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_by: Option<PipelineId>,
+    /// The newer run that took its place in the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<PipelineId>,
 }
 
 /// Who ended a pipeline early.
@@ -88,7 +97,7 @@ pub struct PipelineView {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoppingView {
-    /// `cancelled`, `rejected` or `expired`.
+    /// `cancelled`, `rejected`, `expired` or `superseded`.
     pub why: String,
     /// Since when.
     pub since: Timestamp,
@@ -135,6 +144,15 @@ pub struct TargetView {
     /// The plan it goes back to if it fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good: Option<LastGood>,
+    /// The plan that it goes, or went, back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<LastGood>,
+    /// Who took it back, where that was a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<Deed>,
+    /// How often a person had it begin once more.
+    #[serde(default)]
+    pub retried: u32,
     /// Gates before it.
     pub before: Vec<GateView>,
     /// Gates after it.
@@ -325,7 +343,13 @@ pub struct Summary {
     /// Which change it brings, as the submitter said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeRow>,
-    /// The run that took its place.
+    /// The earlier run that it goes back to, tries again or repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The run behind which it waits for its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_by: Option<PipelineId>,
+    /// The newer run that took its place in the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_by: Option<PipelineId>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::actions::{cancel_action, gate_action};
+use super::actions::{cancel_action, gate_action, skip_action};
 use super::{Blocker, Need, Reason, Rule, Subject, Viewer, Waiting};
 use crate::command::Direction;
 use crate::pipeline::decide::rules;
@@ -43,6 +43,24 @@ pub(in crate::pipeline) fn waiting(pipeline: &Pipeline, viewer: &Viewer, now: Ti
         return Vec::new();
     }
     let cancel = cancel_action(pipeline, viewer);
+    if let Some(behind) = pipeline.behind {
+        let text = format!(
+            "pipeline {behind} deploys `{}`; this one is next",
+            pipeline.application
+        );
+        return vec![Waiting {
+            id: "queue".to_owned(),
+            kind: "queue".to_owned(),
+            subject: Subject::default(),
+            since: pipeline.submitted_at,
+            until: None,
+            until_then: None,
+            reason: reason("queued", json!({"behind": behind}), text),
+            blockers: vec![blocker("pipeline", format!("pipeline {behind} is not over"))],
+            need: None,
+            actions: vec![cancel],
+        }];
+    }
     let mut waits = Vec::new();
     for target in pipeline.targets.values() {
         let gates = target
@@ -134,6 +152,8 @@ fn at_gate(pipeline: &Pipeline, target: &Deployment, gate: &Gate, viewer: &Viewe
             gate_action(pipeline, target, gate, &at, viewer, true),
             gate_action(pipeline, target, gate, &at, viewer, false),
         ];
+    } else {
+        wait.actions = vec![skip_action(pipeline, target, gate, &at, viewer)];
     }
     wait
 }
@@ -196,7 +216,7 @@ fn beside_gates(pipeline: &Pipeline, target: &Deployment, now: Timestamp) -> Opt
                 reason("start", json!({}), text),
             ))
         }
-        Phase::Waiting => {
+        Phase::Waiting | Phase::Before if !pipeline.dependencies_succeeded(target) => {
             let open: Vec<&String> = target
                 .depends_on
                 .iter()
@@ -247,7 +267,7 @@ fn beside_gates(pipeline: &Pipeline, target: &Deployment, now: Timestamp) -> Opt
             }
             in_run(pipeline, target, run, now)
         }
-        Phase::Before | Phase::After | Phase::Ended { .. } => None,
+        Phase::Waiting | Phase::Before | Phase::After | Phase::Ended { .. } => None,
     }
 }
 

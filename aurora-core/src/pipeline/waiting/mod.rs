@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::decide::Approver;
 use crate::principal::Actor;
 
-pub(super) use actions::cancel_action;
+pub(super) use actions::{cancel_action, run_actions};
 pub(super) use find::waiting;
 
 /// One thing that is waited for.
@@ -20,7 +20,7 @@ pub(super) use find::waiting;
 pub struct Waiting {
     /// Stable while it is the same wait.
     pub id: String,
-    /// `approval`, `timer`, `dependency`, `agent`, `apply`, `progress`, `finish`, `start`, `operator`.
+    /// `approval`, `timer`, `queue`, `dependency`, `agent`, `apply`, `progress`, `finish`, `start`, `operator`.
     pub kind: String,
     /// What it is about.
     pub subject: Subject,
@@ -78,7 +78,7 @@ pub struct Reason {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Blocker {
-    /// `target`, `agent`, `workload`, `person`.
+    /// `target`, `agent`, `workload`, `person`, `pipeline`.
     pub kind: String,
     /// In words.
     pub text: String,
@@ -122,7 +122,7 @@ pub struct Given {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActionView {
-    /// `approve`, `reject`, `cancel`.
+    /// `approve`, `reject`, `skip`, `cancel`, `retry`, `rollback`, `redeploy`.
     pub id: String,
     /// In words.
     pub label: String,
@@ -133,10 +133,13 @@ pub struct ActionView {
     /// The gate it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<String>,
+    /// The target it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// What to present with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<String>,
-    /// `firm` or `destructive`.
+    /// `normal`, `firm` or `destructive`.
     pub severity: String,
     /// What may be filled in.
     pub fields: Vec<Field>,
@@ -169,6 +172,9 @@ pub struct DeniedView {
     pub code: String,
     /// Any one of these would do.
     pub needs: Vec<String>,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
 }
 
 /// The longest comment.

@@ -1,15 +1,16 @@
 //! Whatever stands in a manifest, rendering does not panic and is a function.
 
 use aurora_core::port::renderer::{ManifestRenderer as _, laws};
+use aurora_core::strategy::{BlueGreen, Canary, Rolling, ServicePair, Strategy};
 use proptest::prelude::{Just, any, prop, prop_assert_eq, prop_oneof, proptest};
-use proptest::strategy::Strategy as _;
+use proptest::strategy::Strategy as Values;
 use serde_json::{Value, json};
 
-use super::{deployment, request};
+use super::{deployment, request, with};
 use crate::render::ArgoRenderer;
 
 /// Values as they may stand in manifests, wrong ones among them.
-fn value() -> impl proptest::strategy::Strategy<Value = Value> {
+fn value() -> impl Values<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -34,6 +35,10 @@ fn value() -> impl proptest::strategy::Strategy<Value = Value> {
             Just("ports"),
             Just("containerPort"),
             Just("canary"),
+            Just("blueGreen"),
+            Just("activeService"),
+            Just("labels"),
+            Just("app"),
             Just("strategy"),
             Just("items"),
             Just("metadata"),
@@ -59,12 +64,23 @@ proptest! {
             Just("/spec/template/spec/containers"), Just("/spec/template/spec/containers/0"),
             Just("/spec/template/spec/volumes"), Just("/spec/strategy"), Just("/spec/selector"),
             Just("/spec/strategy/canary"), Just("/spec/strategy/canary/steps"),
+            Just("/spec/template/metadata"), Just("/spec/template/metadata/labels/app"),
         ],
         kind in prop_oneof![
             Just(("apps/v1", "Deployment")), Just(("argoproj.io/v1alpha1", "Rollout")), Just(("v1", "ConfigMap")),
             Just(("v1", "Secret")), Just(("v1", "Service")), Just(("v1", "List")),
             Just(("argoproj.io/v1alpha1", "AnalysisTemplate")), Just(("batch/v1", "CronJob")),
             Just(("autoscaling/v2", "HorizontalPodAutoscaler")), Just(("networking.k8s.io/v1", "Ingress")),
+            Just(("batch/v1", "Job")), Just(("v1", "PersistentVolume")), Just(("storage.k8s.io/v1", "StorageClass")),
+        ],
+        strategy in prop_oneof![
+            Just(Strategy::BlueGreen(BlueGreen::default())), Just(Strategy::Canary(Canary::default())),
+            Just(Strategy::Rolling(Rolling::default())),
+        ],
+        services in prop_oneof![
+            Just(Vec::new()),
+            Just(vec![ServicePair { active: "web".to_owned(), preview: None }]),
+            Just(vec![ServicePair { active: "next".to_owned(), preview: Some("web".to_owned()) }]),
         ],
         value in value(),
     ) {
@@ -75,12 +91,22 @@ proptest! {
         if let Some(place) = body.pointer_mut(at) {
             *place = value;
         }
-        let wanted = request(vec![body, laws::sample().manifests[1].body.as_ref().clone()]);
+        let asked = |bodies: Vec<Value>| {
+            let mut request = request(bodies);
+            request.strategy = Some(strategy.clone());
+            request.services = services.clone();
+            request
+        };
+        let service = laws::sample().manifests[1].body.as_ref().clone();
+        let preview = with(service.clone(), "/metadata/name", json!("next"));
+        let mut bodies = vec![body, service];
+        bodies.extend((!services.is_empty()).then_some(preview));
+        let wanted = asked(bodies);
         let once = ArgoRenderer.render(&wanted);
         prop_assert_eq!(&once, &ArgoRenderer.render(&wanted));
         if let Ok(plan) = once {
             let bodies: Vec<Value> = plan.objects.iter().map(|planned| planned.body.clone()).collect();
-            let again = ArgoRenderer.render(&request(bodies.clone()));
+            let again = ArgoRenderer.render(&asked(bodies.clone()));
             let again = again.map(|plan| plan.objects.into_iter().map(|planned| planned.body).collect::<Vec<_>>());
             prop_assert_eq!(again, Ok(bodies), "a rendered plan renders to itself");
         }

@@ -273,6 +273,22 @@ fn whatever_the_strategy_an_autoscaler_owns_the_count_while_it_is_in_the_plan() 
 }
 
 #[test]
+fn an_autoscaler_of_a_deployment_and_one_of_its_rollout_fight() {
+    let scaler = |name: &str, version: &str, kind: &str| {
+        json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name},
+            "spec": {"scaleTargetRef": {"apiVersion": version, "kind": kind, "name": "web"}, "maxReplicas": 4},
+        })
+    };
+    let error = refused(vec![
+        deployment("web"),
+        scaler("one", "apps/v1", "Deployment"),
+        scaler("two", "argoproj.io/v1alpha1", "Rollout"),
+    ]);
+    assert_eq!(error.problems[0].code, "twoAutoscalers", "{:?}", error.problems);
+}
+
+#[test]
 fn an_autoscaler_of_an_opted_out_deployment_stays_with_it() {
     let scaler = json!({
         "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "db"},

@@ -10,7 +10,7 @@ use super::schema;
 use crate::rest::armory::PipelineStatus;
 use crate::rest::bodies::{
     ApplicationAnswer, ApplicationsAnswer, ApprovalsAnswer, AuditAnswer, DiffAnswer, HistoryAnswer,
-    ObjectAnswer, PlanAnswer,
+    ImpactAnswer, ObjectAnswer, PlanAnswer,
 };
 use crate::rest::wire::{EvidenceAnswer, ListAnswer, TargetAnswer, TimelineAnswer, ViewAnswer};
 use crate::rest::{applications, approvals, audit, list, pipelines, plans};
@@ -173,8 +173,27 @@ fn plan() -> Vec<Doc> {
     ]
 }
 
+fn impact() -> Doc {
+    Doc::get(
+        "/pipelines/{id}/actions/{action}/impact",
+        "impact",
+        PIPELINES,
+        "What an act would do; nothing is done.",
+    )
+    .needs::<ReadPipelines>()
+    .query("target", schema::short(), "The target, as for the act itself.")
+    .query(
+        "gate",
+        schema::short(),
+        "The gate; the only one that could be meant unless said.",
+    )
+    .query("to", schema::uuid(), "For going back: the earlier run.")
+    .gives::<ImpactAnswer>("What it would do, or why it is not allowed.")
+}
+
 fn overview() -> Vec<Doc> {
     vec![
+        impact(),
         Doc::get(
             "/approvals",
             "listApprovals",

@@ -83,6 +83,12 @@ const CASES: &[Case] = &[
         WRITE,
         Foreign::LikeUnknown,
     ),
+    case(
+        "GET",
+        "/pipelines/{id}/actions/{action}/impact",
+        READ,
+        Foreign::LikeUnknown,
+    ),
     case("GET", "/pipelines", READ, Foreign::NothingOfOurs),
     case("GET", "/pipelines/{id}", READ, Foreign::LikeUnknown),
     case("GET", "/pipelines/{id}/view", READ, Foreign::LikeUnknown),

@@ -10,18 +10,19 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use aurora_core::account::AgentName;
 use aurora_core::pipeline::PipelineView;
+use aurora_transport::http::EgressRules;
 use aurora_transport::rest::ActRequest;
 use aurora_transport::rest::client::{Client, SubmitRequest};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{DemoArgs, Output};
 use crate::deploy::result;
-use aurora_bin::exit::Exit;
 use crate::online::{client_of, refused};
 use crate::up::{Fleet, Services};
 use crate::watch::follow::{Followed, Screen, exit_of, follow};
 use crate::watch::history::History;
 use crate::{print, submission};
+use aurora_bin::exit::Exit;
 
 /// How long agents may take to connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
@@ -54,7 +55,8 @@ pub(crate) async fn run(args: &DemoArgs, output: Output, stop: CancellationToken
         output,
         "starting hub, API, token issuer, simulated clusters and their agents in this process",
     );
-    let services = Services::start(&directory, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &accounts).await?;
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let services = Services::start(&directory, listen, &accounts, EgressRules::public_only()).await?;
     let mut fleet = Fleet::default();
     for account in &accounts {
         let cluster = fleet.simulate(&services, account).await?;

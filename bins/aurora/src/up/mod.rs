@@ -10,15 +10,16 @@ use anyhow::{Context as _, Result};
 use aurora_core::account::AgentName;
 use aurora_core::tasks::Tasks;
 use aurora_k8s::execute::AgentPolicy;
+use aurora_transport::http::EgressRules;
 use tokio_util::sync::CancellationToken;
 
 use health::HealthServer;
 pub(crate) use services::Services;
 
 use crate::cli::{Output, UpArgs};
+use crate::{agent, context, print};
 use aurora_bin::cluster::{Cluster, client_of};
 use aurora_bin::exit::Exit;
-use crate::{agent, context, print};
 
 /// How long agents may finish what they have in hand.
 const GRACE: Duration = Duration::from_secs(15);
@@ -82,7 +83,12 @@ pub(crate) async fn run(args: &UpArgs, output: Output, stop: CancellationToken) 
     }
     let known: Vec<AgentName> = simulated.iter().chain(real).chain(more).cloned().collect();
     let health = HealthServer::start(args.health_listen).await?;
-    let services = Services::start(&directory, args.listen, &known).await?;
+    let reach = args
+        .fetch_allow
+        .iter()
+        .copied()
+        .fold(EgressRules::public_only(), EgressRules::with_allowed);
+    let services = Services::start(&directory, args.listen, &known, reach).await?;
     let context_file = match &args.context_out {
         Some(path) => path.clone(),
         None if args.state_dir.is_some() => directory.join("context.json"),

@@ -21,6 +21,7 @@ use aurora_k8s::render::ArgoRenderer;
 use aurora_store::sealed::SealedStore;
 use aurora_store::sqlite::SqliteStore;
 use aurora_transport::grpc::GrpcListener;
+use aurora_transport::http::{EgressRules, ReqwestCaller, Roots};
 use aurora_transport::rest::Api;
 use axum::Router;
 use axum::extract::Request;
@@ -45,8 +46,14 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Starts over a state directory; a second process on the same directory is refused.
-    pub(crate) async fn start(directory: &Path, listen: SocketAddr, agents: &[AgentName]) -> Result<Self> {
+    /// Starts over a state directory; a second process on the same directory is refused. `reach` says where
+    /// manifests and deploy files are read from.
+    pub(crate) async fn start(
+        directory: &Path,
+        listen: SocketAddr,
+        agents: &[AgentName],
+        reach: EgressRules,
+    ) -> Result<Self> {
         let state = State::open(directory, agents)?;
         let clock = SystemClock;
         let pipelines = open(&state, "pipelines.sqlite").await?;
@@ -69,7 +76,9 @@ impl Services {
         // The state directory's lock keeps a second process out, so the same name may take its leases over at once.
         let control = ControlPlane::new(pipelines, hub.clone(), ArgoRenderer, clock).with_holder("up");
         let tasks = Tasks::new();
-        let rest = Api::new(control.clone(), verifier, clock).with_stop(tasks.stop_token());
+        let rest = Api::new(control.clone(), verifier, clock)
+            .with_http(ReqwestCaller::new(reach, Roots::System)?)
+            .with_stop(tasks.stop_token());
         tasks.spawn(|stop| async move {
             let _ = hub.run(listener, stop).await;
         });

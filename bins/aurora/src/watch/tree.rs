@@ -144,6 +144,7 @@ pub(crate) fn state_words(view: &PipelineView) -> String {
         State::Failed => "FAILED",
         State::NotStarted => "not started",
         State::Parked => "PARKED",
+        State::Queued => "queued",
         State::RollingBack => "rolling back",
         State::Running => "running",
         State::Succeeded => "SUCCEEDED",
@@ -154,6 +155,8 @@ pub(crate) fn state_words(view: &PipelineView) -> String {
     match view.reason.as_deref() {
         Some("approval.expired") => words.push_str(" because nobody approved in time"),
         Some("approval.rejected") => words.push_str(" because somebody rejected it"),
+        Some("superseded") => words.push_str(" because a newer run took its place in the queue"),
+        Some("target.takenBack") => words.push_str(" because somebody rolled it back"),
         _ => {}
     }
     if let Some(rolled_back) = view.rolled_back {
@@ -281,6 +284,7 @@ fn mark(state: State) -> &'static str {
         State::Failed => "✗",
         State::NotStarted => "○",
         State::Parked => "?",
+        State::Queued => "○",
         State::RollingBack => "↺",
         State::Running => "●",
         State::Succeeded => "✓",

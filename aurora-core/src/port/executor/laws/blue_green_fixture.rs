@@ -1,5 +1,7 @@
 //! The application that the laws of blue/green deploy.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::fixture::{self, ClusterFixture, plan_of, rollout_body, service_body, settings_body};
@@ -46,6 +48,8 @@ pub(super) async fn deployed(fixture: &dyn ClusterFixture, plan: &Plan) {
 /// Deploys v1, then v2 with stamp 2 up to its redirect.
 pub(super) async fn at_the_redirect(fixture: &dyn ClusterFixture) -> (Plan, Progress) {
     deployed(fixture, &release("v1")).await;
+    // Clusters tell which version is older by whole seconds.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let plan = release("v2");
     apply(fixture, &plan, 2, Direction::Forward).await;
     let seen = fixture::until_at(fixture, &plan, 0).await;

@@ -329,6 +329,7 @@ impl Sync<'_> {
         if is_new {
             after.restarted_at.clone_from(&self.spec.restart_at);
             after.promote_full = false;
+            after.current_step_index = None;
         }
         if is_new || self.before.promote_full {
             self.pausing.clear_pauses = true;
