@@ -32,7 +32,7 @@ async fn main() -> Result<(), BoxError> {
     let store = Arc::new(InMemoryStore::new(Arc::new(SystemClock)));
     let plane = ControlPlane::new(store, router, InMemoryRenderer, SystemClock);
     let (running, tasks) = (plane.clone(), Tasks::new());
-    tasks.spawn(|stop| async move { drop(running.run(stop).await) });
+    tasks.spawn(|stop| async move { let _ = running.run(stop).await; });
 
     for image in ["shop:1", "shop:2", "shop:crash"] {
         println!("deploying {image}");

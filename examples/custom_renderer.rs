@@ -58,7 +58,7 @@ async fn main() -> Result<(), BoxError> {
     let store = Arc::new(InMemoryStore::new(Arc::new(SystemClock)));
     let plane = ControlPlane::new(store, router, renderer, SystemClock);
     let (running, tasks) = (plane.clone(), Tasks::new());
-    tasks.spawn(|stop| async move { drop(running.run(stop).await) });
+    tasks.spawn(|stop| async move { let _ = running.run(stop).await; });
 
     // Refused before anything is stored or applied.
     if let Err(refused) = deploy(&plane, &deploy_file("edge", "shop")).await {

@@ -33,13 +33,13 @@ async fn main() -> Result<(), BoxError> {
     let address = sessions.address();
     println!("hub listens on {address}");
     let accepting = hub.clone();
-    tasks.spawn(|stop| async move { drop(accepting.run(sessions, stop).await) });
+    tasks.spawn(|stop| async move { let _ = accepting.run(sessions, stop).await; });
 
     // The agent's side: it dials out.
     let source = tokens.source_for(machine("edge")?, Duration::from_secs(600));
     let agent = Agent::new(agent("edge")?.name, TcpConnector::new(address), source, InMemoryCluster::default());
     let mut status = agent.status();
-    tasks.spawn(|stop| async move { drop(agent.run(stop).await) });
+    tasks.spawn(|stop| async move { let _ = agent.run(stop).await; });
     status.wait_for(|health| matches!(health.state, AgentState::Connected { .. })).await?;
     println!("agent connected");
 
@@ -47,7 +47,7 @@ async fn main() -> Result<(), BoxError> {
     let store = Arc::new(InMemoryStore::new(Arc::new(SystemClock)));
     let plane = ControlPlane::new(store, hub, InMemoryRenderer, SystemClock);
     let running = plane.clone();
-    tasks.spawn(|stop| async move { drop(running.run(stop).await) });
+    tasks.spawn(|stop| async move { let _ = running.run(stop).await; });
     for image in ["shop:1", "shop:2"] {
         println!("deploying {image}");
         deploy(&plane, &deploy_file("edge", image)).await?;

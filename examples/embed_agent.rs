@@ -32,7 +32,7 @@ async fn main() -> Result<(), BoxError> {
     // Tokens: gets them from the issuer and renews them in time. Calls may go to private networks only
     // because this program says so.
     let rules = EgressRules::public_only().with_private().with_loopback();
-    let http = ReqwestCaller::new(rules, Roots::Only(authority.clone()))?;
+    let http = ReqwestCaller::new(rules, Roots::Only(authority.clone().into()))?;
     let tokens = ClientCredentials::new(Arc::new(http), format!("{issuer}/oauth/token"), client, secret)?;
 
     // The way to the hub: one connection that this program opens. Nothing listens.

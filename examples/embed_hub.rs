@@ -34,9 +34,9 @@ async fn main() -> Result<(), BoxError> {
     let socket = listen("127.0.0.1:0".parse()?)?;
     let url = format!("https://localhost:{}", socket.local_addr()?.port());
     let tls = ServerTls::from_pem(certificate.as_bytes(), key.as_bytes())?;
-    tasks.spawn(|stop| async move { drop(serve(socket, tls, routes, stop, Duration::from_secs(1)).await) });
+    tasks.spawn(|stop| async move { let _ = serve(socket, tls, routes, stop, Duration::from_secs(1)).await; });
     let accepting = hub.clone();
-    tasks.spawn(|stop| async move { drop(accepting.run(sessions, stop).await) });
+    tasks.spawn(|stop| async move { let _ = accepting.run(sessions, stop).await; });
     println!("hub listens on {url}");
 
     // An agent; usually it is another program, far away: see `embed_agent`.
@@ -45,7 +45,7 @@ async fn main() -> Result<(), BoxError> {
     let connector = GrpcConnector::new(&url, Trust::pem(certificate))?;
     let edge = Agent::new(key.name.clone(), connector, source, InMemoryCluster::default());
     let mut status = edge.status();
-    tasks.spawn(|stop| async move { drop(edge.run(stop).await) });
+    tasks.spawn(|stop| async move { let _ = edge.run(stop).await; });
     status.wait_for(|health| matches!(health.state, AgentState::Connected { .. })).await?;
     for agent in hub.agents(&tenant()?).await? {
         println!("agent {} has {} session(s)", agent.name, agent.instances.len());

@@ -4,33 +4,25 @@
 #[path = "executor/cluster.rs"]
 #[expect(dead_code, reason = "each test binary needs a part of it")]
 mod cluster;
+#[path = "executor/deployed.rs"]
+#[allow(dead_code, reason = "each test binary needs a part of it")]
+mod deployed;
 mod yaml;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::StreamExt as _;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
-use aurora_core::command::{Act, Acted, Action, AppliedSetKey, Apply, Direction, Observe, Stamp};
-use aurora_core::manifest::{Manifest, ObjectRef};
-use aurora_core::plan::Plan;
-use aurora_core::port::executor::{ClusterExecutor as _, ExecutorError};
-use aurora_core::port::renderer::{ManifestRenderer as _, RenderRequest};
-use aurora_core::progress::{Progress, Standing};
+use aurora_core::command::Direction;
+use aurora_core::manifest::Manifest;
+use aurora_core::progress::Standing;
 use aurora_core::strategy::{Approval, Canary, Pause, Step, Strategy};
-use aurora_core::tenant::Tenant;
 use aurora_k8s::execute::AgentPolicy;
-use aurora_k8s::render::ArgoRenderer;
 
 use self::cluster::Cluster;
-
-/// How long, in virtual time, anything may take.
-const PATIENCE: Duration = Duration::from_secs(900);
+use self::deployed::{Deployed, at_gate_or_done};
 
 fn manifests(folder: &Path) -> Vec<Manifest> {
     let mut entries: Vec<PathBuf> = fs::read_dir(folder)
@@ -63,138 +55,8 @@ fn next_release(manifests: &[Manifest]) -> Vec<Manifest> {
     manifests.iter().map(change).collect()
 }
 
-/// One application on one cluster.
-struct Deployed {
-    cluster: Cluster,
-    application: String,
-    namespace: Option<String>,
-}
-
-impl Deployed {
-    fn render(&self, manifests: Vec<Manifest>) -> Plan {
-        let gate = || Step::Pause(Pause::Approval(Approval::default()));
-        let request = RenderRequest {
-            services: Vec::new(),
-            tenant: Tenant::new("acme", "dev").unwrap(),
-            application: self.application.clone(),
-            target: "staging".to_owned(),
-            namespace: self.namespace.clone(),
-            strategy: Some(Strategy::Canary(Canary {
-                steps: vec![Step::SetWeight(25), gate(), Step::SetWeight(50), gate()],
-            })),
-            manifests,
-        };
-        match ArgoRenderer.render(&request) {
-            Ok(plan) => plan,
-            Err(error) => panic!("{}: {:#?}", self.application, error.problems),
-        }
-    }
-
-    fn set(&self, plan: &Plan) -> AppliedSetKey {
-        AppliedSetKey {
-            tenant: "acme/dev".to_owned(),
-            application: self.application.clone(),
-            namespace: plan.namespace.clone(),
-        }
-    }
-
-    fn order(&self, plan: &Plan, version: u64) -> Apply {
-        Apply {
-            set: self.set(plan),
-            target: "staging".to_owned(),
-            plan: plan.digest(),
-            stamp: Stamp { fence: 1, version },
-            direction: Direction::Forward,
-        }
-    }
-
-    async fn apply(&self, plan: &Plan, version: u64) -> Result<(), ExecutorError> {
-        let (stages, mut heard) = mpsc::channel(1024);
-        let (order, executor) = (self.order(plan, version), self.cluster.kube_executor());
-        let applying = executor.apply(&order, plan, &stages);
-        let Ok(applied) = tokio::time::timeout(PATIENCE, applying).await else {
-            let mut last = String::new();
-            while let Ok((_, _, doing)) = heard.try_recv() {
-                last = doing;
-            }
-            panic!("{} hangs: {last}", self.application);
-        };
-        applied.map(|_| ())
-    }
-
-    async fn finish(&self, plan: &Plan, version: u64) {
-        let (stages, _heard) = mpsc::channel(1);
-        let (order, executor) = (self.order(plan, version), self.cluster.kube_executor());
-        let finishing = executor.finish(&order, plan, &stages);
-        tokio::time::timeout(PATIENCE, finishing)
-            .await
-            .expect("a finish must end")
-            .unwrap();
-    }
-
-    /// Observes until every workload is as wanted.
-    async fn until(&self, plan: &Plan, wanted: impl Fn(&Progress) -> bool) -> Vec<Progress> {
-        let observe = Observe {
-            set: self.set(plan),
-            plan: plan.digest(),
-            direction: Direction::Forward,
-        };
-        let mut levels = self
-            .cluster
-            .kube_executor()
-            .observe(&observe, plan)
-            .await
-            .unwrap();
-        let mut seen: BTreeMap<ObjectRef, Progress> = BTreeMap::new();
-        let all = tokio::time::timeout(PATIENCE, async {
-            loop {
-                for progress in levels.next().await.unwrap().unwrap() {
-                    seen.insert(progress.object.clone(), progress);
-                }
-                if seen.values().all(&wanted) {
-                    break;
-                }
-            }
-        });
-        if all.await.is_err() {
-            let late: Vec<_> = seen.values().filter(|progress| !wanted(progress)).collect();
-            panic!("{}: {late:#?}", self.application);
-        }
-        seen.into_values().collect()
-    }
-
-    /// Opens the gate at which all Rollouts stand.
-    async fn promote(&self, plan: &Plan, levels: &[Progress], version: u64) -> usize {
-        let mut promoted = 0;
-        for level in levels
-            .iter()
-            .filter(|level| matches!(level.standing, Standing::AtPause { .. }))
-        {
-            let act = Act {
-                set: self.set(plan),
-                object: level.object.clone(),
-                action: Action::Promote,
-                expect: level.expect.clone(),
-                stamp: Stamp { fence: 1, version },
-            };
-            assert_eq!(
-                self.cluster.kube_executor().act(&act).await.unwrap(),
-                Acted::Done,
-                "{}",
-                level.object
-            );
-            promoted += 1;
-        }
-        promoted
-    }
-}
-
-fn at_gate_or_done(gate: usize) -> impl Fn(&Progress) -> bool {
-    move |progress| match &progress.standing {
-        Standing::Done => true,
-        Standing::AtPause { index, ready, .. } => *index == gate && *ready,
-        _ => false,
-    }
+fn gate() -> Step {
+    Step::Pause(Pause::Approval(Approval::default()))
 }
 
 /// Deploys an application twice, the second time from gate to gate.
@@ -222,6 +84,11 @@ async fn deploys(
         cluster,
         application: application.to_owned(),
         namespace: namespace.map(str::to_owned),
+        strategy: Some(Strategy::Canary(Canary {
+            steps: vec![Step::SetWeight(25), gate(), Step::SetWeight(50), gate()],
+        })),
+        services: Vec::new(),
+        direction: Direction::Forward,
     };
     let mut manifests = manifests(&PathBuf::from(corpus).join(application));
     if !unserved.is_empty() {

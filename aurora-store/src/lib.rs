@@ -27,7 +27,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`sealed`] | encryption of values, data keys and their rotation |
-//! | `sqlite` | the file: one process, one writer, a few readers, migrations |
+//! | `sqlite` | the file: one process, one writer, a few readers, migrations, copies while it is in use |
 //!
 //! | feature | gives |
 //! |---|---|

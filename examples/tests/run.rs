@@ -135,8 +135,8 @@ async fn embed_agent_connects_to_a_real_hub_and_stops_when_told() {
     let sessions = GrpcListener::new(verifier, SystemClock, hub.clone());
     let routes = sessions.routes().into_axum_router().merge(issuer.router());
     let tasks = Tasks::new();
-    tasks.spawn(|stop| async move { drop(server.serve(routes, stop, Duration::from_secs(1)).await) });
-    tasks.spawn(|stop| async move { drop(hub.run(sessions, stop).await) });
+    tasks.spawn(|stop| async move { let _ = server.serve(routes, stop, Duration::from_secs(1)).await; });
+    tasks.spawn(|stop| async move { let _ = hub.run(sessions, stop).await; });
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("ca.pem"), authority.certificate()).unwrap();
     std::fs::write(at("secret"), secret.secret.expose()).unwrap();

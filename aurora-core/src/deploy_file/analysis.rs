@@ -1,6 +1,6 @@
 //! Analysis: queries to metric providers, and steps that judge their answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -105,9 +105,10 @@ pub(super) fn analysis(walk: &mut Walk<'_>, at: &At<'_>) -> Analysis {
         .map(|at| at.items())
         .unwrap_or_default();
     let mut queries: Vec<Query> = Vec::new();
+    let mut names = BTreeSet::new();
     for item in items {
         let Some(query) = query(walk, &item) else { continue };
-        if queries.iter().any(|other| other.name == query.name) {
+        if !names.insert(query.name.clone()) {
             let message = format!("there are two queries named `{}`", query.name);
             walk.error(
                 &item,

@@ -283,12 +283,12 @@ impl Walk<'_> {
             }
             (Some(_), Some(second)) => {
                 let message = format!("exactly one of {} can stand here", quoted(keys));
-                self.error(
-                    &second,
-                    "exclusive",
-                    message,
-                    "give the other a list entry of its own, or take it out",
-                );
+                let hint = if object.name.ends_with("Step") {
+                    "one step per entry: give the other an entry of its own"
+                } else {
+                    "take the others out"
+                };
+                self.error(&second, "exclusive", message, hint);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::future::{BoxFuture, FutureExt as _};
 
 use crate::error::ErrorChain;
 use crate::port::http::{HttpCall, HttpCaller, HttpError};
@@ -86,9 +87,11 @@ pub async fn fetch_manifests(
     let mut found: Vec<(&str, FileText)> = Vec::new();
     let mut problems = Vec::new();
     let reading = async {
-        let calls = wanted.iter().map(|(index, path, url)| async move {
-            (*index, *path, url, get(http, url, MAX_MANIFEST_BYTES).await)
-        });
+        let mut calls: Vec<BoxFuture<'_, _>> = Vec::new();
+        for (index, path, url) in &wanted {
+            let call = async move { (*index, *path, url, get(http, url, MAX_MANIFEST_BYTES).await) };
+            calls.push(call.boxed());
+        }
         let mut answers = futures::stream::iter(calls).buffered(AT_ONCE);
         while let Some((index, path, url, answer)) = answers.next().await {
             match answer {

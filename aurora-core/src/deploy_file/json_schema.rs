@@ -207,7 +207,7 @@ fn or_null(mut schema: Value) -> Value {
         return schema;
     }
     if schema.get("$ref").is_some() {
-        return json!({"anyOf": [schema, null]});
+        return json!({"anyOf": [schema, {"type": "null"}]});
     }
     if let Some(Value::String(kind)) = schema.get("type").cloned()
         && kind != "null"

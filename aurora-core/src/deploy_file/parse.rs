@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::strategy::{ServicePair, Span};
 
-use super::analysis::analysis;
+use super::analysis::{Query, analysis};
 use super::document::{Document, Overrides};
 use super::later::{Later, LaterStep};
 use super::schema::{ANALYSIS, MANIFEST, QUERY, ROOT, Shape, WEBHOOK};
@@ -27,6 +27,9 @@ pub const MAX_SUBMIT_BYTES: usize = 16 * 1024 * 1024;
 
 const DEFAULT_TIMEOUT: Span = Span::from_secs(30 * 60);
 const SHORTEST_TIMEOUT: Span = Span::from_secs(60);
+
+/// Services that a file names, counted for each target: what is named for all targets is kept for each of them.
+const MAX_SERVICES: usize = 100_000;
 
 /// A deploy file and what came with it.
 #[derive(Clone, Debug)]
@@ -109,6 +112,14 @@ fn parse_within(text: &str, name: &str, overrides: &Overrides) -> Result<Parsed,
             Problem::error("empty", "", "the deploy file is empty").at(name, 1, 1),
         ]);
     };
+    // Manifest texts aside, a submit is no larger than a deploy file may be.
+    if root.size_without(Some("files")) > MAX_DEPLOY_FILE_BYTES {
+        let message =
+            format!("the deploy file without its manifests has more than {MAX_DEPLOY_FILE_BYTES} bytes");
+        let problem =
+            Problem::error("tooLarge", "", message).with_hint("put manifests into files of their own");
+        return Err(vec![problem.at(name, 0, 0)]);
+    }
     overrides.apply(&mut root);
     let mut walk = Walk::new(name);
     let parsed = document(&mut walk, &At::root(&root));
@@ -140,10 +151,14 @@ fn document(walk: &mut Walk<'_>, root: &At<'_>) -> Option<(DeployFile, Files, Op
     }
     let webhooks = get("webhooks").map(|at| webhooks(walk, &at)).unwrap_or_default();
     let analysis = get("analysis").map(|at| analysis(walk, &at));
+    let queries = analysis.iter().flat_map(|analysis| &analysis.queries);
+    let queries: BTreeMap<&str, &Query> = queries.map(|query| (query.name.as_str(), query)).collect();
     let mut steps = Steps {
         walk,
-        webhooks: &webhooks,
+        webhooks: &webhooks.iter().map(|webhook| webhook.name.as_str()).collect(),
         analysis: analysis.as_ref(),
+        query_names: &queries.keys().copied().collect(),
+        queries: &queries,
         later: Vec::new(),
     };
     let strategies_at = get("strategies").map(|at| at.entries()).unwrap_or_default();
@@ -162,9 +177,10 @@ fn document(walk: &mut Walk<'_>, root: &At<'_>) -> Option<(DeployFile, Files, Op
     let targets_at = get("targets").map(|at| at.entries()).unwrap_or_default();
     let names: BTreeSet<&str> = targets_at.iter().map(|(name, _)| *name).collect();
     let traffic = get("trafficManagement")
-        .map(|at| traffic(walk, &at, names.iter().copied()))
+        .map(|at| traffic(walk, &at, &names))
         .unwrap_or_default();
-    give_services(walk, &mut targets, &strategies, &traffic, &targets_at);
+    let traffic_at = get("trafficManagement").unwrap_or_else(|| root.clone());
+    give_services(walk, &mut targets, &strategies, &traffic, &traffic_at);
     let manifests = get("manifests").map(|at| at.items()).unwrap_or_default();
     let manifests = manifests
         .iter()
@@ -177,7 +193,7 @@ fn document(walk: &mut Walk<'_>, root: &At<'_>) -> Option<(DeployFile, Files, Op
                 .into_iter()
                 .find(|(key, _)| *key == "includeTarget")?;
             let text = name.node.text()?;
-            walk.known(&name, "target", text, names.iter().copied());
+            walk.known(&name, "target", text, &names);
             Some(text.to_owned())
         });
         read.collect()
@@ -214,32 +230,49 @@ fn give_services(
     targets: &mut BTreeMap<String, TargetSpec>,
     strategies: &BTreeMap<String, ReadStrategy>,
     traffic: &[Traffic],
-    targets_at: &[(&str, At<'_>)],
+    at: &At<'_>,
 ) {
-    for (name, target) in targets {
-        let strategy = target.strategy.as_ref().and_then(|name| strategies.get(name));
-        let of_traffic = traffic.iter().filter(|entry| entry.is_for(name));
-        let all = of_traffic
-            .flat_map(|entry| &entry.kubernetes)
-            .chain(strategy.and_then(|read| read.services.as_ref()));
-        let mut services: Vec<ServicePair> = Vec::new();
-        for pair in all {
-            match services.iter().find(|other| other.active == pair.active) {
-                None => services.push(pair.clone()),
-                Some(same) if same == pair => {}
-                Some(_) => {
-                    let place = targets_at.iter().find(|(found, _)| found == name);
-                    if let Some((_, at)) = place {
-                        let message = format!(
-                            "the file names the Service `{}` twice for target `{name}`, with different previews",
-                            pair.active
-                        );
-                        walk.error(at, "sameService", message, "name each active Service once");
-                    }
+    let mut room = MAX_SERVICES;
+    let (mut of_all, mut of_target) = (Vec::new(), BTreeMap::<&str, Vec<&ServicePair>>::new());
+    for entry in traffic {
+        match &entry.targets {
+            None => of_all.extend(&entry.kubernetes),
+            Some(names) => {
+                for name in names {
+                    of_target.entry(name).or_default().extend(&entry.kubernetes);
                 }
             }
         }
-        target.services = services;
+    }
+    for (name, target) in targets {
+        let strategy = target.strategy.as_ref().and_then(|name| strategies.get(name));
+        let of_strategy = strategy.and_then(|read| read.services.as_ref());
+        let own = of_target.get(name.as_str()).into_iter().flatten();
+        let all = of_all.iter().chain(own).copied().chain(of_strategy);
+        let mut services: BTreeMap<&str, &ServicePair> = BTreeMap::new();
+        for pair in all {
+            let Some(left) = room.checked_sub(1) else {
+                let message =
+                    format!("the file names more than {MAX_SERVICES} Services, counted for each target");
+                walk.error(
+                    at,
+                    "tooMany",
+                    message,
+                    "name them only for targets that have them",
+                );
+                return;
+            };
+            room = left;
+            let other = services.insert(&pair.active, pair);
+            if other.is_some_and(|other| other != pair) {
+                let message = format!(
+                    "the file names the Service `{}` twice for target `{name}`, with different previews",
+                    pair.active
+                );
+                walk.error(at, "sameService", message, "name each active Service once");
+            }
+        }
+        target.services = services.into_values().cloned().collect();
     }
 }
 
@@ -247,7 +280,7 @@ fn manifest(walk: &mut Walk<'_>, at: &At<'_>, names: &BTreeSet<&str>) -> Option<
     let targets = at.get(&MANIFEST, "targets").map(|_| {
         let read = at.texts_of(&MANIFEST, "targets");
         for (name, item) in &read {
-            walk.known(item, "target", name, names.iter().copied());
+            walk.known(item, "target", name, names);
         }
         read.into_iter().map(|(name, _)| name).collect()
     });
@@ -279,30 +312,45 @@ fn check_templates(
     later: &[LaterStep],
 ) {
     let exposed = DeployFile::exposed(later);
-    let reaching = |name: Option<String>, of_step: fn(&Later, &str) -> Option<BTreeSet<String>>| {
-        let mut keys: BTreeSet<String> = context.keys().cloned().collect();
-        if let Some(name) = name {
-            keys.extend(
-                later
-                    .iter()
-                    .filter_map(|step| of_step(&step.step, &name))
-                    .flatten(),
-            );
+    let of_run: BTreeSet<&str> = context.keys().map(String::as_str).collect();
+    let (mut of_webhook, mut of_query) = (Contexts::new(), Contexts::new());
+    let mut room = MAX_CONTEXT_KEYS;
+    for step in later {
+        match &step.step {
+            Later::RunWebhook(step) => {
+                let keys = step.context.keys().map(String::as_str);
+                of_webhook.entry(&step.name).or_default().extend(keys);
+            }
+            Later::Analysis(step) => {
+                for name in step.queries.iter().collect::<BTreeSet<_>>() {
+                    let Some(left) = room.checked_sub(step.context.len()) else {
+                        let message = "the contexts of the steps are too large for the queries they reach";
+                        walk.error(
+                            root,
+                            "tooMany",
+                            message,
+                            "put what all of them share into the file's `context`",
+                        );
+                        return;
+                    };
+                    room = left;
+                    let keys = step.context.keys().map(String::as_str);
+                    of_query.entry(name).or_default().extend(keys);
+                }
+            }
+            Later::ExposeServices(_) => {}
         }
-        keys
-    };
+    }
+    let none = BTreeSet::new();
     for item in root
         .get(&ROOT, "webhooks")
         .map(|at| at.items())
         .unwrap_or_default()
     {
-        let keys = reaching(item.text_of(&WEBHOOK, "name"), |step, name| match step {
-            Later::RunWebhook(step) if step.name == name => Some(step.context.keys().cloned().collect()),
-            _ => None,
-        });
+        let name = item.text_of(&WEBHOOK, "name").unwrap_or_default();
         let known = variables::Known {
             stand: Stand::Webhook,
-            context: &keys,
+            contexts: [&of_run, of_webhook.get(name.as_str()).unwrap_or(&none)],
             exposed: &exposed,
         };
         let mut templates: Vec<At<'_>> = item.get(&WEBHOOK, "uriTemplate").into_iter().collect();
@@ -311,19 +359,11 @@ fn check_templates(
             .map(|at| at.items())
             .unwrap_or_default()
         {
-            templates.extend(
-                header
-                    .entries()
-                    .into_iter()
-                    .filter(|(key, _)| *key == "value")
-                    .map(|(_, at)| at),
-            );
+            let value = header.entries().into_iter().filter(|(key, _)| *key == "value");
+            templates.extend(value.map(|(_, at)| at));
         }
-        let body = item
-            .get(&WEBHOOK, "bodyTemplate")
-            .map(|at| at.entries())
-            .unwrap_or_default();
-        templates.extend(body.into_iter().map(|(_, at)| at));
+        let body = item.get(&WEBHOOK, "bodyTemplate").map(|at| at.entries());
+        templates.extend(body.unwrap_or_default().into_iter().map(|(_, at)| at));
         for template in templates {
             variables::check(walk, &template, &known);
         }
@@ -332,15 +372,10 @@ fn check_templates(
         .get(&ROOT, "analysis")
         .and_then(|at| at.get(&ANALYSIS, "queries"));
     for item in queries.map(|at| at.items()).unwrap_or_default() {
-        let keys = reaching(item.text_of(&QUERY, "name"), |step, name| match step {
-            Later::Analysis(step) if step.queries.iter().any(|query| query == name) => {
-                Some(step.context.keys().cloned().collect())
-            }
-            _ => None,
-        });
+        let name = item.text_of(&QUERY, "name").unwrap_or_default();
         let known = variables::Known {
             stand: Stand::Query,
-            context: &keys,
+            contexts: [&of_run, of_query.get(name.as_str()).unwrap_or(&none)],
             exposed: &exposed,
         };
         if let Some(template) = item.get(&QUERY, "queryTemplate") {
@@ -348,6 +383,12 @@ fn check_templates(
         }
     }
 }
+
+/// Keys of the contexts of all analysis steps, counted for each query that they reach.
+const MAX_CONTEXT_KEYS: usize = 500_000;
+
+/// Keys of contexts by the name of what they reach.
+type Contexts<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
 #[derive(Default)]
 struct Run {

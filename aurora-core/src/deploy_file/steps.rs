@@ -1,10 +1,12 @@
 //! Strategies, steps and pauses of the deploy file, once their form was checked.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::strategy::{
     Approval, BlueGreen, Canary, Pause, Portion, Rolling, ServicePair, Span, Step, Strategy,
 };
 
-use super::analysis::{Analysis, AnalysisStep, Lookback, Roll};
+use super::analysis::{Analysis, AnalysisStep, Lookback, Query, Roll};
 use super::later::{ExposeServices, Later, LaterStep, Owner};
 use super::schema::{
     ANALYSIS_STEP, CANARY_STEP, CONSTRAINT_STEP, EXPOSE_STEP, LONGEST, Object, PAUSE, SPAN, STRATEGY,
@@ -13,7 +15,7 @@ use super::schema::{
 use super::traffic::pair;
 use super::tree::Kind;
 use super::walk::{At, Walk};
-use super::webhooks::{RunWebhook, Webhook, context};
+use super::webhooks::{RunWebhook, context};
 
 const SHORTEST_TTL: u64 = 60;
 const LONGEST_TTL: u64 = 24 * 3600;
@@ -23,8 +25,13 @@ const DEFAULT_TTL: Span = Span::from_secs(5 * 60);
 #[derive(Debug)]
 pub(super) struct Steps<'a, 'w> {
     pub(super) walk: &'a mut Walk<'w>,
-    pub(super) webhooks: &'a [Webhook],
+    /// Names of webhooks.
+    pub(super) webhooks: &'a BTreeSet<&'a str>,
     pub(super) analysis: Option<&'a Analysis>,
+    /// Queries by name.
+    pub(super) queries: &'a BTreeMap<&'a str, &'a Query>,
+    /// Their names.
+    pub(super) query_names: &'a BTreeSet<&'a str>,
     pub(super) later: Vec<LaterStep>,
 }
 
@@ -150,8 +157,7 @@ impl Steps<'_, '_> {
     fn run_webhook(&mut self, at: &At<'_>) -> Option<Later> {
         let name = at.get(&WEBHOOK_STEP, "name")?;
         let text = name.node.text()?;
-        let defined = self.webhooks.iter().map(|webhook| webhook.name.as_str());
-        self.walk.known(&name, "webhook", text, defined);
+        self.walk.known(&name, "webhook", text, self.webhooks);
         Some(Later::RunWebhook(RunWebhook {
             name: text.to_owned(),
             context: context(at, &WEBHOOK_STEP),
@@ -175,11 +181,13 @@ impl Steps<'_, '_> {
         }
         if let Some(analysis) = self.analysis {
             for (name, item) in &queries {
-                let defined = analysis.queries.iter().map(|query| query.name.as_str());
-                if !self.walk.known(item, "query", name, defined) {
+                if !self.walk.known(item, "query", name, self.query_names) {
                     continue;
                 }
-                let of_query = analysis.query(name).and_then(|query| query.provider.as_ref());
+                let of_query = self
+                    .queries
+                    .get(name.as_str())
+                    .and_then(|query| query.provider.as_ref());
                 if provider.is_none() && of_query.is_none() && analysis.default_provider.is_none() {
                     let message = format!("nothing says which metric provider answers `{name}`");
                     let hint = "set `metricProviderName` in the step or the query, or `analysis.defaultMetricProviderName`";

@@ -9,6 +9,9 @@ use super::schema::TARGET;
 use super::steps::Steps;
 use super::walk::At;
 
+/// More targets than this are not one application.
+const MAX_TARGETS: usize = 5_000;
+
 /// The file's targets; their form was checked.
 pub(super) fn targets(
     steps: &mut Steps<'_, '_>,
@@ -16,6 +19,16 @@ pub(super) fn targets(
     strategies: &BTreeSet<&str>,
 ) -> BTreeMap<String, TargetSpec> {
     let all = at.entries();
+    if all.len() > MAX_TARGETS {
+        let message = format!(
+            "the file has {} targets; at most {MAX_TARGETS} are read",
+            all.len()
+        );
+        steps
+            .walk
+            .error(at, "tooMany", message, "split it into several applications");
+        return BTreeMap::new();
+    }
     let names: BTreeSet<&str> = all.iter().map(|(name, _)| *name).collect();
     let mut read = BTreeMap::new();
     let mut places: BTreeMap<(String, Option<String>), String> = BTreeMap::new();
@@ -55,9 +68,7 @@ fn target(
 ) -> Option<TargetSpec> {
     let strategy = at.get(&TARGET, "strategy").and_then(|at| {
         let text = at.node.text()?.to_owned();
-        steps
-            .walk
-            .known(&at, "strategy", &text, strategies.iter().copied());
+        steps.walk.known(&at, "strategy", &text, strategies);
         Some(text)
     });
     let (mut depends_on, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
@@ -72,7 +83,7 @@ fn target(
                 steps
                     .walk
                     .error(&item, "cycle", "a target cannot wait for itself", "");
-            } else if steps.walk.known(&item, "target", text, names.iter().copied())
+            } else if steps.walk.known(&item, "target", text, names)
                 && !depends_on.iter().any(|other| other == text)
             {
                 depends_on.push(text.to_owned());

@@ -72,27 +72,20 @@ impl Traffic {
 }
 
 /// The file's traffic management; its form was checked.
-pub(super) fn traffic<'k>(
-    walk: &mut Walk<'_>,
-    at: &At<'_>,
-    names: impl Iterator<Item = &'k str> + Clone,
-) -> Vec<Traffic> {
+pub(super) fn traffic(walk: &mut Walk<'_>, at: &At<'_>, names: &BTreeSet<&str>) -> Vec<Traffic> {
     let items = match &at.node.kind {
         Kind::List(_) => at.items(),
         _ => vec![at.clone()],
     };
-    items
-        .iter()
-        .map(|item| entry(walk, item, names.clone()))
-        .collect()
+    items.iter().map(|item| entry(walk, item, names)).collect()
 }
 
-fn entry<'k>(walk: &mut Walk<'_>, at: &At<'_>, names: impl Iterator<Item = &'k str> + Clone) -> Traffic {
+fn entry(walk: &mut Walk<'_>, at: &At<'_>, names: &BTreeSet<&str>) -> Traffic {
     let list = |key: &str| at.get(&TRAFFIC, key).map(|at| at.items()).unwrap_or_default();
     let targets = at.get(&TRAFFIC, "targets").is_some().then(|| {
         let read = at.texts_of(&TRAFFIC, "targets");
         for (name, item) in &read {
-            walk.known(item, "target", name, names.clone());
+            walk.known(item, "target", name, names);
         }
         read.into_iter().map(|(name, _)| name).collect()
     });

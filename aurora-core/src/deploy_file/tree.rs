@@ -123,6 +123,20 @@ impl Node {
         })
     }
 
+    /// How large it is at least when written out, without the value of one key.
+    pub(crate) fn size_without(&self, key: Option<&str>) -> usize {
+        match &self.kind {
+            Kind::Map(entries) => entries
+                .iter()
+                .filter(|(found, _)| Some(found.text.as_str()) != key)
+                .map(|(found, value)| found.text.len() + 1 + value.size_without(None))
+                .sum(),
+            Kind::List(items) => items.iter().map(|item| 1 + item.size_without(None)).sum(),
+            Kind::Text(text) => text.len(),
+            Kind::Bool(_) | Kind::Null | Kind::Number(_) => 1,
+        }
+    }
+
     /// The same without places.
     pub(crate) fn to_json(&self) -> Value {
         match &self.kind {

@@ -17,8 +17,8 @@ pub(super) enum Stand {
 #[derive(Debug)]
 pub(super) struct Known<'a> {
     pub(super) stand: Stand,
-    /// Keys of every context that reaches it.
-    pub(super) context: &'a BTreeSet<String>,
+    /// Keys of the run's context, and of those of the steps that use it.
+    pub(super) contexts: [&'a BTreeSet<&'a str>; 2],
     /// Services that some step exposes.
     pub(super) exposed: &'a BTreeSet<String>,
 }
@@ -47,7 +47,9 @@ const ROOTS: [&str; 3] = ["armory", "context", "secrets"];
 
 /// Notes what is wrong with the variables of a template; its text is as written.
 pub(super) fn check(walk: &mut Walk<'_>, at: &At<'_>, known: &Known<'_>) {
-    let Some(written) = at.node.text() else { return };
+    let Some(written) = at.node.text().filter(|_| !walk.is_full()) else {
+        return;
+    };
     let text = modern(written);
     if text != written {
         let hint = "write `{{armory.…}}`, `{{context.…}}` and `{{secrets.…}}`";
@@ -101,9 +103,9 @@ fn variable(walk: &mut Walk<'_>, at: &At<'_>, name: &str, known: &Known<'_>) {
         "armory" => armory(walk, at, rest, known),
         // Which secrets there are is known only where the run is made.
         "secrets" => {}
-        "context" if known.context.contains(rest) => {}
+        "context" if known.contexts.iter().any(|keys| keys.contains(rest)) || walk.is_full_of_warnings() => {}
         "context" => {
-            let hint = match nearest(rest, known.context.iter().map(String::as_str)) {
+            let hint = match nearest(rest, known.contexts.into_iter().flatten().copied()) {
                 Some(word) => format!("did you mean `context.{word}`?"),
                 None => "put it into `context`, or give it with the submit".to_owned(),
             };
@@ -116,7 +118,7 @@ fn variable(walk: &mut Walk<'_>, at: &At<'_>, name: &str, known: &Known<'_>) {
 
 fn armory(walk: &mut Walk<'_>, at: &At<'_>, rest: &str, known: &Known<'_>) {
     if let Some(service) = rest.strip_prefix("preview.") {
-        if !known.exposed.contains(service) {
+        if !known.exposed.contains(service) && !walk.is_full_of_warnings() {
             let hint = match nearest(service, known.exposed.iter().map(String::as_str)) {
                 Some(word) => format!("did you mean `armory.preview.{word}`?"),
                 None => "add an `exposeServices` step before it".to_owned(),

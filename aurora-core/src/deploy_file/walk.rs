@@ -1,5 +1,6 @@
 //! Walking a tree: every problem is noted with its pointer and place, none stops the reading.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::schema::Object;
@@ -11,7 +12,8 @@ use super::{Problem, Severity};
 #[derive(Debug)]
 pub(crate) struct Walk<'a> {
     file: &'a str,
-    problems: Vec<Problem>,
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 /// A node and the pointer to it.
@@ -21,14 +23,15 @@ pub(crate) struct At<'n> {
     pub(crate) pointer: String,
 }
 
-/// Problems beyond this number help nobody.
+/// Errors beyond this number help nobody, nor do warnings; many of one kind never hide the other.
 const MAX_PROBLEMS: usize = 100;
 
 impl<'a> Walk<'a> {
     pub(crate) const fn new(file: &'a str) -> Self {
         Self {
             file,
-            problems: Vec::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -43,46 +46,49 @@ impl<'a> Walk<'a> {
     }
 
     fn note(&mut self, severity: Severity, at: &At<'_>, code: &str, message: String, hint: &str) {
-        if !self.is_full() {
+        let kept = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        if kept.len() < MAX_PROBLEMS {
             let problem = Problem {
                 severity,
                 ..Problem::error(code, at.pointer.clone(), message)
             };
             let place = at.node.place;
-            self.problems
-                .push(problem.with_hint(hint).at(self.file, place.line, place.column));
+            kept.push(problem.with_hint(hint).at(self.file, place.line, place.column));
         }
     }
 
-    /// Whether more problems would not be kept.
+    /// Whether more errors would not be kept.
     pub(crate) const fn is_full(&self) -> bool {
-        self.problems.len() >= MAX_PROBLEMS
+        self.errors.len() >= MAX_PROBLEMS
+    }
+
+    /// Whether more warnings would not be kept.
+    pub(crate) const fn is_full_of_warnings(&self) -> bool {
+        self.warnings.len() >= MAX_PROBLEMS
     }
 
     /// The problems in the order of the file.
-    pub(crate) fn into_problems(mut self) -> Vec<Problem> {
-        self.problems
-            .sort_by_key(|problem| (problem.line, problem.column));
-        self.problems
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.errors;
+        problems.extend(self.warnings);
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        problems
     }
 
     /// Whether a name is one of those the file defines; else a problem that suggests the nearest.
-    pub(crate) fn known<'k>(
-        &mut self,
-        at: &At<'_>,
-        what: &str,
-        name: &str,
-        all: impl Iterator<Item = &'k str> + Clone,
-    ) -> bool {
-        if all.clone().any(|known| known == name) {
+    pub(crate) fn known(&mut self, at: &At<'_>, what: &str, name: &str, all: &BTreeSet<&str>) -> bool {
+        if all.contains(name) {
             return true;
         }
         if self.is_full() {
             return false;
         }
-        let hint = match nearest(name, all.clone()) {
+        let hint = match nearest(name, all.iter().copied()) {
             Some(word) => format!("did you mean `{word}`?"),
-            None => match all.take(20).collect::<Vec<_>>() {
+            None => match all.iter().copied().take(20).collect::<Vec<_>>() {
                 some if some.is_empty() => format!("the file has no {what}"),
                 some => format!("the file has {}", some.join(", ")),
             },

@@ -1,6 +1,6 @@
 //! Webhooks: HTTP calls that steps of a deploy file make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,11 +60,12 @@ pub struct RunWebhook {
 /// The file's webhooks; their form was checked.
 pub(super) fn webhooks(walk: &mut Walk<'_>, at: &At<'_>) -> Vec<Webhook> {
     let mut all: Vec<Webhook> = Vec::new();
+    let mut names = BTreeSet::new();
     for item in at.items() {
         let Some(read) = webhook(walk, &item) else {
             continue;
         };
-        if all.iter().any(|other| other.name == read.name) {
+        if !names.insert(read.name.clone()) {
             let message = format!("there are two webhooks named `{}`", read.name);
             walk.error(
                 &item,

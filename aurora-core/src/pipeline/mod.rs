@@ -11,6 +11,11 @@
 //! - Pruning that fails for good fails the target: what left the plan would otherwise stay unseen.
 //! - Somebody's promote in the cluster counts: the gate is passed, the timeline says by whom it was not opened.
 //!   Somebody's abort is a failure. Somebody's change is undone, at most every 30 s.
+//! - A blue/green target has no gate of its own between its Rollouts: those before the redirect stand side by side
+//!   once all Rollouts are there, and the last one to open moves all of them. Without gates they still move together.
+//! - What no Rollout moved for has no old version: the gates before its end ask nobody.
+//! - An old version that is gone early, by hand or by its delay, is shown; its gates still ask, because whoever says
+//!   yes there says it of the new version. An agent that may not end an old version leaves it to its delay.
 //! - A Rollout that a user wrote has pauses which the file does not know: a person ends them in the cluster,
 //!   and no timeout counts meanwhile.
 //! - A target whose agent never took its plan in hand is ended without going back: nothing of it was sent.

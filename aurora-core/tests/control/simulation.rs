@@ -602,12 +602,10 @@ fn check_event(before: &Pipeline, event: &aurora_core::pipeline::Event) {
             assert!(before.stopping.is_none());
         }
         What::ActsAsked { target, acts, .. } => check_asked(&before.targets[target], acts),
-        What::GateReached { gate } => {
-            if gate.place.is_of_strategy() {
-                let target = &before.targets[&gate.target];
-                assert!(matches!(target.phase, Phase::Running(_)));
-                assert!(!target.levels.is_empty());
-            }
+        What::GateReached { gate } if gate.place.is_of_strategy() => {
+            let target = &before.targets[&gate.target];
+            assert!(matches!(target.phase, Phase::Running(_)));
+            assert!(!target.levels.is_empty());
         }
         What::PipelineEnded {
             state: State::Succeeded,

@@ -35,6 +35,9 @@ const HEALINGS: u32 = 2;
 /// How often, and how far apart, an active Service is looked at before its Rollout is applied.
 const ACTIVE_LOOKS: (u32, Duration) = (20, Duration::from_millis(500));
 
+/// Seconds that a version which was replaced on the way back is kept at most, as the controller does unasked.
+const ENDS_AFTER: u64 = 30;
+
 /// One apply or finish under way.
 #[derive(Debug)]
 pub(crate) struct Work<'a> {
@@ -213,6 +216,7 @@ impl Work<'_> {
                 );
                 if ordered && self.apply.direction == Direction::Back {
                     take_nothing_away_first(&mut body);
+                    keep_what_failed_no_longer(&mut body);
                 }
             }
             Stage::Services => {
@@ -472,6 +476,17 @@ fn take_nothing_away_first(body: &mut Value) {
     let surge = &canary["maxSurge"];
     if surge != 0 && surge != "0" && surge != "0%" {
         canary["maxUnavailable"] = json!(0);
+    }
+}
+
+/// What was replaced on the way back is of no use to anybody: gates before its end, for which the plan may
+/// keep an old version for a year, are not asked.
+fn keep_what_failed_no_longer(body: &mut Value) {
+    let delay = body.pointer_mut("/spec/strategy/blueGreen/scaleDownDelaySeconds");
+    if let Some(delay) = delay
+        && delay.as_u64().is_some_and(|seconds| seconds > ENDS_AFTER)
+    {
+        *delay = json!(ENDS_AFTER);
     }
 }
 

@@ -255,6 +255,10 @@ impl Observer {
             };
             if let Some(live) = live {
                 progress.failing = evidence::failing(new_pods(object, live, &replica_sets, &pods), now);
+                let standing = progress.standing.clone();
+                progress
+                    .failing
+                    .retain(|pod| readiness::counts(object, &standing, pod));
             }
             progress
         };

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use aurora_core::manifest::ObjectRef;
-use aurora_core::progress::{PodCounts, Progress, Standing};
+use aurora_core::progress::{FailingPod, PodCounts, Progress, Standing};
 
 use super::live::covers;
 use crate::argo::status::NOT_TAKEN_UP;
@@ -128,8 +128,15 @@ fn standing(object: &ObjectRef, rendered: &Value, live: &Value) -> (Standing, St
     if spec["paused"] == true {
         return (Standing::PausedByHand, String::new());
     }
+    if job && spec["suspend"] == true {
+        return if rendered["spec"]["suspend"] == true {
+            (Standing::Done, "it is declared suspended".to_owned())
+        } else {
+            (Standing::PausedByHand, "it was suspended by hand".to_owned())
+        };
+    }
     let failed = match object.kind.as_str() {
-        "Job" => is_true(live, "Failed").then(|| words(live, "Failed")),
+        "Job" => is_true(live, "Failed").then(|| failure_of_job(live)),
         _ => condition(live, "Progressing")
             .filter(|condition| condition["reason"] == "ProgressDeadlineExceeded")
             .map(|_| words(live, "Progressing")),
@@ -153,6 +160,25 @@ fn standing(object: &ObjectRef, rendered: &Value, live: &Value) -> (Standing, St
         if done { Standing::Done } else { Standing::Moving },
         String::new(),
     )
+}
+
+/// Why a Job gave up, in the platform's words.
+fn failure_of_job(live: &Value) -> String {
+    let reason = condition(live, "Failed").and_then(|condition| condition["reason"].as_str());
+    let failed = number(&live["status"]["failed"], 0);
+    format!(
+        "the Job failed after {failed} failed pod(s): {} ({})",
+        words(live, "Failed"),
+        reason.unwrap_or("no reason given")
+    )
+}
+
+/// Whether what fails in a pod of a workload counts against it.
+///
+/// A Job tries again by itself as often as it declares: until it gives up, only what no attempt can cure does.
+pub(crate) fn counts(object: &ObjectRef, standing: &Standing, pod: &FailingPod) -> bool {
+    let is_hopeless = pod.unpullable || (pod.exit_code.is_none() && pod.restarts == 0);
+    object.kind != "Job" || *standing == Standing::Degraded || is_hopeless
 }
 
 fn stateful_is_done(live: &Value, counts: PodCounts) -> bool {
@@ -246,5 +272,36 @@ mod tests {
         assert_eq!(standing_of("Deployment", late), Standing::Degraded);
         let failed = json!({"spec": {}, "status": {"conditions": [{"type": "Failed", "status": "True"}]}});
         assert_eq!(standing_of("Job", failed), Standing::Degraded);
+    }
+
+    #[test]
+    fn a_job_that_is_suspended_runs_when_it_is_resumed_or_was_never_meant_to() {
+        let by_hand = json!({"spec": {"suspend": true}, "status": {}});
+        assert_eq!(standing_of("Job", by_hand.clone()), Standing::PausedByHand);
+        let object = ObjectRef::new("batch", "Job", "shop", "x");
+        let declared = json!({"spec": {"suspend": true}});
+        let seen = progress(&object, &declared, Some(&by_hand), Timestamp::UNIX_EPOCH);
+        assert_eq!(seen.standing, Standing::Done);
+    }
+
+    #[test]
+    fn pods_that_a_job_tries_again_do_not_count_until_it_gives_up() {
+        let pod = |unpullable: bool| FailingPod {
+            pod: "migrate-1".to_owned(),
+            container: "migrate".to_owned(),
+            reason: "Error".to_owned(),
+            restarts: 4,
+            exit_code: (!unpullable).then_some(1),
+            message: String::new(),
+            log: Vec::new(),
+            since: Timestamp::UNIX_EPOCH,
+            unpullable,
+        };
+        let job = ObjectRef::new("batch", "Job", "shop", "migrate");
+        let set = ObjectRef::new("apps", "StatefulSet", "shop", "db");
+        assert!(!counts(&job, &Standing::Moving, &pod(false)));
+        assert!(counts(&job, &Standing::Moving, &pod(true)));
+        assert!(counts(&job, &Standing::Degraded, &pod(false)));
+        assert!(counts(&set, &Standing::Moving, &pod(false)));
     }
 }

@@ -234,9 +234,19 @@ fn check_name(object: &ObjectRef, name: &str, place: &Place, report: &mut Report
 
 fn leave_out_what_servers_write(draft: &mut Draft, report: &mut Report) {
     let mut left_out = Vec::new();
+    let object = draft.object();
+    let is_service = object.group.is_empty() && object.kind == "Service";
     let status = draft.body.as_object_mut().and_then(|body| body.remove("status"));
     if status.is_some_and(|status| says_something(&status)) {
         left_out.push("status".to_owned());
+    }
+    // The Rollouts controller writes it, and an old one would select no pods at all.
+    let selector = draft
+        .body
+        .pointer_mut("/spec/selector")
+        .and_then(Value::as_object_mut);
+    if is_service && selector.is_some_and(|selector| selector.remove(argo::POD_TEMPLATE_HASH).is_some()) {
+        left_out.push(format!("spec.selector.{}", argo::POD_TEMPLATE_HASH));
     }
     let metadata = draft.metadata();
     metadata.remove("creationTimestamp");

@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 
 use super::draft::Draft;
 use super::kinds;
-use crate::argo;
 
 /// A workload whose pods run until somebody ends them.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +79,6 @@ impl<'a> Selection<'a> {
             let wanted: Vec<(&str, &str)> = selector(service)
                 .into_iter()
                 .flatten()
-                .filter(|(key, _)| *key != argo::POD_TEMPLATE_HASH)
                 .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
                 .collect();
             let with_each = wanted
@@ -122,7 +120,7 @@ impl<'a> Selection<'a> {
         self.services.keys().copied().collect()
     }
 
-    /// The pods that a Service selects, the controller's own label aside.
+    /// The pods that a Service selects.
     pub(super) fn pods_of(&self, service: &str) -> impl Iterator<Item = Pods<'a>> {
         let selected = self.selected.get(service).into_iter().flatten();
         selected.map(|index| self.pods[*index])

@@ -33,6 +33,8 @@ const START: &str = "2026-01-01T00:00:00.35Z";
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) api: KubeApi,
+    /// What is behind the API, with every state that was there.
+    pub(crate) objects: Objects,
     pub(crate) behaviour: Behaviour,
     pub(crate) policy: AgentPolicy,
     clock: InMemoryClock,
@@ -51,7 +53,8 @@ impl Cluster {
         let controllers = Controllers::new(objects.clone(), behaviour.clone());
         tasks.spawn(|stop| controllers.run(stop));
         let cluster = Self {
-            api: KubeApi::new(objects),
+            api: KubeApi::new(objects.clone()),
+            objects,
             behaviour,
             policy: AgentPolicy::new(),
             clock,

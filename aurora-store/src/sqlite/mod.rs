@@ -1,5 +1,6 @@
 //! A store in one SQLite file: one process, one writer with group commit, a few readers.
 
+mod backup;
 mod lock;
 mod rows;
 mod schema;
@@ -25,6 +26,7 @@ use aurora_core::port::store::{
     Batch, Committed, DueTimer, Lease, Name, Record, RecordKey, Scan, Scope, Store, StoreError, StoredEvent,
 };
 
+pub use backup::{BackupError, back_up};
 use lock::LockFile;
 use threads::{Readers, Writer};
 

@@ -80,6 +80,12 @@ fn step(
     transaction.commit()
 }
 
+/// Whether a file is ours and not of a later version.
+pub(super) fn is_known(connection: &Connection) -> rusqlite::Result<bool> {
+    let steps = version(connection)?;
+    Ok(steps.is_some_and(|steps| (1..=MIGRATIONS.len()).contains(&steps)))
+}
+
 /// How many steps a file has taken; `None` for a file that is not ours.
 fn version(connection: &Connection) -> rusqlite::Result<Option<usize>> {
     let ours: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;

@@ -6,8 +6,10 @@ mod config;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use aurora_bin::figures::publish_agent;
 use aurora_bin::health::Health;
 use aurora_bin::process::{self, Process};
+use aurora_core::port::clock::SystemClock;
 use aurora_core::agent::{Agent, AgentHealth, AgentState};
 use aurora_k8s::execute::KubeExecutor;
 use tokio::sync::watch;
@@ -28,6 +30,7 @@ async fn serve(config: AgentConfig, process: Process) -> Result<()> {
         .with_grace(process.grace);
     let (status, health) = (agent.status(), process.health.clone());
     health.missing("hub", Some("not connected yet".into()));
+    publish_agent(&process.health, agent.status(), SystemClock);
     process.health.ready();
     process.tasks.spawn(|stop| async move {
         let _ = stop.run_until_cancelled(follow(status, health)).await;

@@ -5,6 +5,7 @@ mod config;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use aurora_bin::figures::publish_engine;
 use aurora_bin::http_server::HttpServer;
 use aurora_bin::process::{self, Process};
 use aurora_core::control::ControlPlane;
@@ -36,6 +37,7 @@ async fn serve(config: ApiConfig, process: Process) -> Result<()> {
 
     let server = HttpServer::bind(config.listen, tls).await?;
     // It listens already: who reads the address may ask whether it is ready.
+    publish_engine(&process.health, control.clone());
     process.health.ready();
     process.announce("api", &server.url())?;
     let (driven, served) = tokio::join!(

@@ -1,6 +1,7 @@
 //! Whether the process lives and may be sent work, and its metrics, over HTTP.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -16,6 +17,17 @@ use metrics_exporter_prometheus::PrometheusHandle;
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     state: Arc<Mutex<Known>>,
+    collectors: Arc<Mutex<Vec<Collector>>>,
+}
+
+/// Brings metrics up to date before they are read.
+#[derive(Clone)]
+struct Collector(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Collector")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -59,8 +71,22 @@ impl Health {
         starting.into_iter().chain(draining).chain(missing).collect()
     }
 
+    /// Has this run each time before metrics are read: for levels that nobody else keeps up to date.
+    pub fn before_metrics(&self, collect: impl Fn() + Send + Sync + 'static) {
+        let mut collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
+        collectors.push(Collector(Arc::new(collect)));
+    }
+
+    fn collect(&self) {
+        let collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for collector in collectors {
+            (collector.0)();
+        }
+    }
+
     /// The routes `/livez`, `/readyz` and `/metrics`.
     pub fn router(&self, metrics: PrometheusHandle) -> Router {
+        let health = self.clone();
         Router::new()
             .route("/livez", get(async || "alive\n"))
             .route("/readyz", get(readyz))
@@ -68,6 +94,7 @@ impl Health {
             .route(
                 "/metrics",
                 get(async move || {
+                    health.collect();
                     metrics.run_upkeep();
                     metrics.render()
                 }),

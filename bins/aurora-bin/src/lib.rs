@@ -48,6 +48,7 @@
 //! | [`signals`] | the signals that end a process |
 //! | `cluster` | a cluster that is reached or simulated (feature `cluster`) |
 //! | [`telemetry`] | logs as text or JSON, metrics |
+//! | [`figures`] | what hub, control plane and agent count, as metrics |
 //! | [`health`] | `/livez`, `/readyz`, `/metrics` |
 //! | [`http_server`] | a router served over TCP or TLS until it is told to stop |
 //! | [`rebuilt`] | what is built anew when its files change |
@@ -59,6 +60,7 @@
 pub mod cluster;
 pub mod exit;
 pub mod fetch;
+pub mod figures;
 pub mod health;
 pub mod http_server;
 pub mod identity;

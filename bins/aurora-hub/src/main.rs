@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use aurora_bin::figures::publish_hub;
 use aurora_bin::http_server::HttpServer;
 use aurora_bin::process::{self, Process};
 use aurora_core::hub::Hub;
@@ -36,6 +37,7 @@ async fn serve(config: HubConfig, process: Process) -> Result<()> {
     let for_agents = HttpServer::bind(config.agents, tls.clone()).await?;
     let for_callers = HttpServer::bind(config.callers, tls).await?;
     // Both listen already: who reads an address may ask whether the hub is ready.
+    publish_hub(&process.health, hub.clone());
     process.health.ready();
     process.announce("agents", &for_agents.url())?;
     process.announce("callers", &for_callers.url())?;

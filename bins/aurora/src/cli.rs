@@ -10,7 +10,7 @@ use aurora_core::tenant::InvalidName;
 use aurora_transport::http::Network;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use tools::CompletionsArgs;
+pub(crate) use tools::{BackupArgs, CompletionsArgs, RestoreArgs};
 
 /// Deploys new versions of applications to many Kubernetes clusters, step by step.
 #[derive(Debug, Parser)]
@@ -61,6 +61,8 @@ pub(crate) enum Command {
     /// Run an agent, or list those that are known.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Copy the state of `aurora up`, or a store of a role, while it is in use.
+    Backup(BackupArgs),
     /// Print a script that completes commands and flags in a shell.
     Completions(CompletionsArgs),
     /// Deploy two versions of an application to two simulated clusters, all in this process.
@@ -75,6 +77,8 @@ pub(crate) enum Command {
     Doctor,
     /// Print exactly what would be applied, without any server.
     Render(RenderArgs),
+    /// Bring a backup back as a state directory.
+    Restore(RestoreArgs),
     /// Print the JSON Schema of deploy files, for editors.
     #[command(after_help = "Example:\n  aurora schema > deploy-file.schema.json")]
     Schema,

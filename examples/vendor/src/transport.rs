@@ -242,6 +242,18 @@ async fn read_greeting(stream: &mut TcpStream) -> io::Result<(u8, Secret, Digest
     Ok((what, Secret::new(token), digest))
 }
 
+/// What is to be done with bytes that came.
+enum Read<T> {
+    /// Pass this on.
+    Frame(T),
+    /// Nothing.
+    Nothing,
+    /// Answer with this; the session goes on.
+    Answer(FromAgent),
+    /// End the session.
+    End,
+}
+
 /// Passes frames between the socket and the agent's link, until either ends.
 async fn agents_side(stream: TcpStream, link: HubLink, back: mpsc::WeakSender<FromAgent>) {
     let epoch = Arc::new(AtomicU64::new(0));
@@ -251,25 +263,21 @@ async fn agents_side(stream: TcpStream, link: HubLink, back: mpsc::WeakSender<Fr
     let up = send(to, rx, move |frame| {
         encode_from_agent(frame, stamp.load(Ordering::Relaxed))
     });
-    let down = receive(from, tx, async |bytes| match decode_from_hub(bytes) {
+    let read = move |bytes| match decode_from_hub(bytes) {
         Ok(Decoded::Frame(frame)) => {
             if let FromHub::Welcome(welcome) = &frame {
                 epoch.store(welcome.epoch, Ordering::Relaxed);
             }
-            Some(Some(frame))
+            Read::Frame(frame)
         }
-        Ok(Decoded::Skipped) => Some(None),
-        // A command that cannot be read is answered; the session goes on.
-        Ok(Decoded::Failed(request, update)) => {
-            let back = back.upgrade()?;
-            back.send(FromAgent::Update { request, update }).await.ok()?;
-            Some(None)
-        }
-        Err(_) => None,
-    });
+        Ok(Decoded::Skipped) => Read::Nothing,
+        // A command that cannot be read is answered.
+        Ok(Decoded::Failed(request, update)) => Read::Answer(FromAgent::Update { request, update }),
+        Err(_) => Read::End,
+    };
     tokio::select! {
         () = up => {}
-        () = down => {}
+        () = receive(from, tx, Some(back), read) => {}
     }
 }
 
@@ -284,15 +292,15 @@ async fn hubs_side(stream: TcpStream, link: AgentLink) {
         }
         encode_from_hub(frame, epoch.load(Ordering::Relaxed))
     });
-    let up = receive(from, tx, async |bytes| match decode_from_agent(bytes) {
-        Ok(Decoded::Frame(frame)) => Some(Some(frame)),
-        Ok(Decoded::Skipped) => Some(None),
-        Ok(Decoded::Failed(request, update)) => Some(Some(FromAgent::Update { request, update })),
-        Err(_) => None,
-    });
+    let read = |bytes| match decode_from_agent(bytes) {
+        Ok(Decoded::Frame(frame)) => Read::Frame(frame),
+        Ok(Decoded::Skipped) => Read::Nothing,
+        Ok(Decoded::Failed(request, update)) => Read::Frame(FromAgent::Update { request, update }),
+        Err(_) => Read::End,
+    };
     tokio::select! {
         () = down => {}
-        () = up => {}
+        () = receive(from, tx, None, read) => {}
     }
 }
 
@@ -310,11 +318,12 @@ async fn send<T>(
     let _ = to.shutdown().await;
 }
 
-/// Receives frames until the other side ends, `read` says so with `None`, or nobody listens.
+/// Receives frames until the other side ends, a frame is none, or nobody listens.
 async fn receive<T>(
     mut from: impl AsyncRead + Unpin,
     tx: mpsc::Sender<T>,
-    read: impl AsyncFn(Bytes) -> Option<Option<T>>,
+    back: Option<mpsc::WeakSender<FromAgent>>,
+    read: impl Fn(Bytes) -> Read<T>,
 ) {
     loop {
         let frame = tokio::select! {
@@ -323,10 +332,16 @@ async fn receive<T>(
             frame = read_frame(&mut from, MAX_ENVELOPE_BYTES) => frame,
         };
         let Ok(Some(bytes)) = frame else { return };
-        let Some(frame) = read(bytes).await else { return };
-        if let Some(frame) = frame
-            && tx.send(frame).await.is_err()
-        {
+        let passed = match read(bytes) {
+            Read::Frame(frame) => tx.send(frame).await.is_ok(),
+            Read::Nothing => true,
+            Read::Answer(frame) => match back.as_ref().and_then(mpsc::WeakSender::upgrade) {
+                Some(back) => back.send(frame).await.is_ok(),
+                None => false,
+            },
+            Read::End => false,
+        };
+        if !passed {
             return;
         }
     }

@@ -86,13 +86,21 @@ fn a_deployment_that_no_pair_is_about_finds_its_service_itself() {
 }
 
 #[test]
-fn the_controllers_own_label_in_a_selector_selects_nothing_and_hides_nothing() {
+fn the_controllers_own_label_is_left_out_of_selectors() {
     let live = service(
         "web",
         json!({"app": "web", "rollouts-pod-template-hash": "69dfbf845c"}),
     );
     let plan = blue_green(&[], vec![deployment("web"), live]).unwrap();
     assert_eq!(strategy_of(&plan, "web")["blueGreen"]["activeService"], "web");
+    let selector = &body(&plan, "Service", "web")["spec"]["selector"];
+    assert_eq!(
+        selector,
+        &json!({"app": "web"}),
+        "an old hash would select nothing"
+    );
+    let note = "Service web: left out spec.selector.rollouts-pod-template-hash";
+    assert!(plan.notes.iter().any(|said| said == note), "{:?}", plan.notes);
     let only = service("web", json!({"rollouts-pod-template-hash": "69dfbf845c"}));
     assert_eq!(
         codes(blue_green(&[], vec![deployment("web"), only])),

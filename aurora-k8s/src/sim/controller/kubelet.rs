@@ -117,7 +117,8 @@ fn advance(objects: &Objects, pod: &Value) -> Next {
             run(objects, pod, now, false);
             Next::Done
         }
-        Fate::Ready if runs_to_an_end(pod) => finish(objects, pod, now),
+        Fate::Ready if runs_to_an_end(pod) => finish(objects, pod, now, WORK),
+        Fate::Slow if runs_to_an_end(pod) => finish(objects, pod, now, START_SLOW),
         Fate::Ready => start(objects, pod, now, START),
         Fate::Slow => start(objects, pod, now, START_SLOW),
     }
@@ -129,13 +130,13 @@ fn runs_to_an_end(pod: &Value) -> bool {
 }
 
 /// A container that does its work and exits with 0.
-fn finish(objects: &Objects, pod: &Value, now: Timestamp) -> Next {
+fn finish(objects: &Objects, pod: &Value, now: Timestamp, takes: Duration) -> Next {
     let Some(started) = started_at(pod) else {
         run(objects, pod, now, false);
-        return Next::After(WORK);
+        return Next::After(takes);
     };
     let passed = Duration::try_from(now.duration_since(started)).unwrap_or_default();
-    if let Some(left) = WORK.checked_sub(passed).filter(|left| !left.is_zero()) {
+    if let Some(left) = takes.checked_sub(passed).filter(|left| !left.is_zero()) {
         return Next::After(left);
     }
     let done = terminated(pod, 0, "Completed", started, now);

@@ -32,6 +32,15 @@ pub fn pod_log(pod: &Value, container: Option<&str>, previous: bool) -> Option<S
             "{started} starting {container} from {image}\n{started} listening on :8080 as {pod}\n"
         ));
     }
+    let ended = &status["state"]["terminated"];
+    if let Some(died) = ended["finishedAt"].as_str() {
+        let code = meta::int(ended, "/exitCode").unwrap_or(0);
+        return Some(if code == 0 {
+            format!("{died} starting {container} from {image}\n{died} done\n")
+        } else {
+            crashed(container, image, died, code)
+        });
+    }
     if restarts > 0 {
         let died = terminated["finishedAt"].as_str()?;
         return Some(crashed(

@@ -4,6 +4,7 @@ mod acts;
 mod client;
 mod compat;
 mod events;
+mod fetch;
 mod limits;
 mod openapi;
 mod overview;

@@ -16,6 +16,7 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct HealthServer {
     health: Health,
+    url: String,
     tasks: Tasks,
 }
 
@@ -24,12 +25,23 @@ impl HealthServer {
     pub(crate) async fn start(listen: SocketAddr) -> Result<Self> {
         let health = Health::new();
         let server = HttpServer::bind(listen, None).await?;
+        let url = server.url();
         let router = health.router(install_metrics()?);
         let tasks = Tasks::new();
         tasks.spawn(|stop| async move {
             let _ = server.serve(router, stop, GRACE).await;
         });
-        Ok(Self { health, tasks })
+        Ok(Self { health, url, tasks })
+    }
+
+    /// Where it is served.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What the process knows of its health.
+    pub(crate) const fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Everything else serves now.

@@ -110,8 +110,9 @@ pub(crate) async fn run(args: &UpArgs, output: Output, stop: CancellationToken) 
             policy,
         )?);
     }
+    services.publish(health.health());
     health.ready();
-    announce(&services, &fleet, output, &context_file)?;
+    announce(&services, &fleet, output, &context_file, health.url())?;
     stop.cancelled().await;
     health.draining();
     if output == Output::Text {
@@ -123,7 +124,13 @@ pub(crate) async fn run(args: &UpArgs, output: Output, stop: CancellationToken) 
     Ok(Exit::Succeeded)
 }
 
-fn announce(services: &Services, fleet: &Fleet, output: Output, context: &std::path::Path) -> Result<()> {
+fn announce(
+    services: &Services,
+    fleet: &Fleet,
+    output: Output,
+    context: &std::path::Path,
+    health: &str,
+) -> Result<()> {
     if output != Output::Text {
         let clusters: Vec<_> = fleet
             .clusters()
@@ -132,7 +139,7 @@ fn announce(services: &Services, fleet: &Fleet, output: Output, context: &std::p
         return print::event(
             output,
             &serde_json::json!({
-                "type": "up", "url": services.url(), "context": context, "clusters": clusters,
+                "type": "up", "url": services.url(), "context": context, "clusters": clusters, "health": health,
             }),
         );
     }

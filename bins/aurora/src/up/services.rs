@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use aurora_auth::issue::TokenIssuer;
 use aurora_auth::verify::{JwtVerifier, VerifyPolicy};
+use aurora_bin::figures::{publish_engine, publish_hub};
+use aurora_bin::health::Health;
 use aurora_bin::http_server::HttpServer;
 use aurora_bin::identity::AUDIENCE;
 use aurora_bin::tls::Authority;
@@ -42,6 +44,8 @@ pub(crate) struct Services {
     state: State,
     url: String,
     authority: String,
+    hub: Hub,
+    control: ControlPlane,
     tasks: Tasks,
 }
 
@@ -79,11 +83,12 @@ impl Services {
         let rest = Api::new(control.clone(), verifier, clock)
             .with_http(ReqwestCaller::new(reach, Roots::System)?)
             .with_stop(tasks.stop_token());
+        let (accepting, driving) = (hub.clone(), control.clone());
         tasks.spawn(|stop| async move {
-            let _ = hub.run(listener, stop).await;
+            let _ = accepting.run(listener, stop).await;
         });
         tasks.spawn(|stop| async move {
-            let _ = control.run(stop).await;
+            let _ = driving.run(stop).await;
         });
         let router = by_path(rest.router(), issuer.router(), sessions);
         tasks.spawn(|stop| async move {
@@ -93,6 +98,8 @@ impl Services {
             state,
             url,
             authority: authority.certificate().to_owned(),
+            hub,
+            control,
             tasks,
         })
     }
@@ -100,6 +107,12 @@ impl Services {
     /// Where agents and clients connect.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Has their figures among the metrics.
+    pub(crate) fn publish(&self, health: &Health) {
+        publish_hub(health, self.hub.clone());
+        publish_engine(health, self.control.clone());
     }
 
     /// A file or folder of its state.

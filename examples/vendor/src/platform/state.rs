@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aurora_core::command::{AppliedSetKey, Stamp};
 use aurora_core::manifest::ObjectRef;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -30,6 +31,8 @@ pub struct Held {
     pub generation: u64,
     /// Who wrote it last.
     pub written_by: String,
+    /// And when.
+    pub written_at: Timestamp,
 }
 
 /// The record of what is Aurora's: the last accepted plan of an application, and its objects.
@@ -169,6 +172,7 @@ impl State {
             if changed {
                 held.generation += u64::from(held.body["spec"] != body["spec"]);
                 by.clone_into(&mut held.written_by);
+                held.written_at = Timestamp::now();
                 held.body = body;
             }
             return (held.uid.clone(), changed);
@@ -179,6 +183,7 @@ impl State {
             uid: uid.clone(),
             generation: 1,
             written_by: by.to_owned(),
+            written_at: Timestamp::now(),
         };
         self.objects.push((object.clone(), held));
         (uid, true)

@@ -41,7 +41,8 @@ pub(super) fn level(object: &ObjectRef, held: Option<&Held>, plan: &Plan, ours: 
     let Some(held) = held else { return level };
     let template = &held.body["spec"]["template"];
     let wanted = u32::try_from(held.body["spec"]["replicas"].as_u64().unwrap_or(1)).unwrap_or(u32::MAX);
-    let failing = crashing(object, template, now);
+    // Levels that say the same must be equal: a time that moves by itself would be news at each look.
+    let failing = crashing(object, template, held.written_at);
     let running = if failing.is_some() { 0 } else { wanted };
     level.revision = Digest::of_json(template).short(10);
     level.pods = PodCounts { desired: wanted, new: wanted, new_available: running, old: 0, old_available: 0 };
@@ -60,7 +61,7 @@ pub(super) fn level(object: &ObjectRef, held: Option<&Held>, plan: &Plan, ours: 
 }
 
 /// A program whose image is tagged `crash` ends with exit code 1, again and again.
-fn crashing(object: &ObjectRef, template: &Value, now: Timestamp) -> Option<FailingPod> {
+fn crashing(object: &ObjectRef, template: &Value, since: Timestamp) -> Option<FailingPod> {
     let containers = template["spec"]["containers"].as_array()?;
     let crashes = |container: &&Value| container["image"].as_str().is_some_and(|image| image.ends_with(":crash"));
     let container = containers.iter().find(crashes)?;
@@ -72,7 +73,7 @@ fn crashing(object: &ObjectRef, template: &Value, now: Timestamp) -> Option<Fail
         exit_code: Some(1),
         message: "the supervisor gave it up".to_owned(),
         log: vec!["fatal: this program crashes".to_owned()],
-        since: now,
+        since,
         unpullable: false,
     })
 }

@@ -46,7 +46,7 @@ async fn rollout_that_is_not_simulated_says_so() {
     let objects = cluster();
     beside(&objects, &Behaviour::default(), async {
         let strategies = [
-            json!({"blueGreen": {"activeService": "web"}}),
+            json!({"blueGreen": {"activeService": "web", "prePromotionAnalysis": {"templates": [{"templateName": "t"}]}}}),
             json!({"canary": {"trafficRouting": {"nginx": {"stableIngress": "web"}}}}),
             json!({"canary": {"steps": [{"analysis": {"templates": [{"templateName": "t"}]}}]}}),
         ];
