@@ -1,7 +1,7 @@
-//! Decisions of people: approve, reject, cancel.
+//! Acts of people: approve, reject, skip, cancel, retry, roll back, redeploy.
 
 use aurora_core::authz::{Deploy, Grant, ReadPipelines};
-use aurora_core::control::{AsOf, ControlError, Decision, Recorded};
+use aurora_core::control::{AsOf, ControlError, Decision, Door, Recorded, Redeploy, TargetAct};
 use aurora_core::error::ErrorKind;
 use aurora_core::id::PipelineId;
 use aurora_core::pipeline::GateRef;
@@ -9,7 +9,8 @@ use aurora_core::principal::Principal;
 use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use http::StatusCode;
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
 use std::sync::Arc;
 
 use super::Api;
@@ -23,17 +24,81 @@ use super::wire::{ActAnswer, ActRequest};
 const MAX_BODY: usize = 64 * 1024;
 
 /// Acts that are planned and not there yet.
-const LATER: [&str; 9] = [
-    "hold",
-    "note",
-    "override",
-    "promote-full",
-    "release",
-    "retry",
-    "rollback",
-    "skip",
-    "withdraw",
-];
+const LATER: [&str; 6] = ["hold", "note", "override", "promote-full", "release", "withdraw"];
+
+/// An act that there is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Act {
+    Approve,
+    Cancel,
+    Redeploy,
+    Reject,
+    Retry,
+    RollBack,
+    Skip,
+}
+
+impl Act {
+    /// Every act and its name in paths.
+    const ALL: [(&'static str, Self); 7] = [
+        ("approve", Self::Approve),
+        ("cancel", Self::Cancel),
+        ("redeploy", Self::Redeploy),
+        ("reject", Self::Reject),
+        ("retry", Self::Retry),
+        ("rollback", Self::RollBack),
+        ("skip", Self::Skip),
+    ];
+
+    fn named(text: &str) -> Result<Self, Refusal> {
+        if let Some((_, act)) = Self::ALL.iter().find(|(name, _)| *name == text) {
+            return Ok(*act);
+        }
+        let text: String = text.chars().take(64).collect();
+        let names: Vec<&str> = Self::ALL.iter().map(|(name, _)| *name).collect();
+        let detail = format!("there is no action `{text}`; there are {}", names.join(", "));
+        Err(Refusal::new(ErrorKind::NotFound, "action.unknown", detail))
+    }
+
+    /// The members of the body that mean something to it, besides the comment.
+    const fn takes(self) -> &'static [&'static str] {
+        match self {
+            Self::Approve | Self::Reject | Self::Skip => &["target", "gate", "expect"],
+            Self::Cancel => &[],
+            Self::Redeploy => &["targets", "context"],
+            Self::Retry => &["target"],
+            Self::RollBack => &["target", "toRun"],
+        }
+    }
+
+    /// Refuses what would be ignored: who says more than the act takes means something else.
+    fn check(self, name: &str, body: &ActRequest) -> Result<(), Refusal> {
+        let given = [
+            ("target", body.target.is_some()),
+            ("gate", body.gate.is_some()),
+            ("expect", body.expect.is_some()),
+            ("toRun", body.to_run.is_some()),
+            ("targets", body.targets.is_some()),
+            ("context", !body.context.is_empty()),
+        ];
+        let takes = self.takes();
+        match given
+            .iter()
+            .find(|(member, given)| *given && !takes.contains(member))
+        {
+            None => Ok(()),
+            Some((member, _)) => {
+                let known = if takes.is_empty() {
+                    "only a comment".to_owned()
+                } else {
+                    format!("{} and a comment", takes.join(", "))
+                };
+                let detail = format!("the act {name} takes {known}, and no `{member}`");
+                Err(Refusal::invalid("act.malformed", &format!("/{member}"), detail))
+            }
+        }
+    }
+}
 
 /// `POST /pipelines/{id}/actions/{action}`
 pub(super) async fn act(
@@ -52,38 +117,72 @@ pub(super) async fn act(
         api.inner.plane.pipeline(&reader, id).await?;
         return Err(Refusal::not_yet(&format!("the action `{action}`")));
     }
+    let act = Act::named(&action)?;
     let (parts, content) = request.into_parts();
     let door = door(&parts.headers)?;
-    let act = read(&parts.headers, content).await?;
+    let body = read(&parts.headers, content).await?;
+    act.check(&action, &body)?;
     let plane = &api.inner.plane;
-    let done = match action.as_str() {
-        "approve" | "reject" => {
-            let gate = gate(&api, &reader, id, &act).await?;
-            let decision = Decision {
-                gate,
-                expect: act.expect,
-                comment: act.comment,
+    let done = match act {
+        Act::Approve => {
+            let decision = decision(&api, (&grant, &reader), &door, id, body, "approval").await?;
+            plane.approve(&grant, &door, id, decision).await
+        }
+        Act::Reject => {
+            let decision = decision(&api, (&grant, &reader), &door, id, body, "approval").await?;
+            plane.reject(&grant, &door, id, decision).await
+        }
+        Act::Skip => {
+            let decision = decision(&api, (&grant, &reader), &door, id, body, "timer").await?;
+            plane.skip(&grant, &door, id, decision).await
+        }
+        Act::Cancel => plane.cancel(&grant, &door, id, body.comment).await,
+        Act::Retry => plane.retry(&grant, &door, id, target_act(body)).await,
+        Act::RollBack => plane.roll_back(&grant, &door, id, target_act(body)).await,
+        Act::Redeploy => {
+            let wanted = Redeploy {
+                targets: body.targets.map(|targets| targets.into_iter().collect()),
+                context: body.context,
+                comment: body.comment,
             };
-            if action == "approve" {
-                plane.approve(&grant, &door, id, decision).await
-            } else {
-                plane.reject(&grant, &door, id, decision).await
-            }
-        }
-        "cancel" => {
-            cancels_all(&act)?;
-            plane.cancel(&grant, &door, id, act.comment).await
-        }
-        other => {
-            let other: String = other.chars().take(64).collect();
-            let detail = format!("there is no action `{other}`; there are approve, reject and cancel");
-            return Err(Refusal::new(ErrorKind::NotFound, "action.unknown", detail));
+            plane.redeploy(&grant, &door, id, wanted).await
         }
     };
     match done {
         Ok(recorded) => Ok(answer(&api, &recorded)),
         Err(error) => Err(refused(&api, &reader, id, error).await),
     }
+}
+
+fn target_act(body: ActRequest) -> TargetAct {
+    TargetAct {
+        target: body.target,
+        to: body.to_run,
+        comment: body.comment,
+    }
+}
+
+async fn decision(
+    api: &Api,
+    (grant, reader): (&Grant<Deploy>, &Grant<ReadPipelines>),
+    door: &Door,
+    id: PipelineId,
+    body: ActRequest,
+    kind: &str,
+) -> Result<Decision, Refusal> {
+    let repeated = match &body.gate {
+        None => api.inner.plane.gate_of_key(grant, door, id).await?,
+        Some(_) => None,
+    };
+    let gate = match repeated {
+        Some(gate) => gate,
+        None => gate(api, reader, id, &body, kind).await?,
+    };
+    Ok(Decision {
+        gate,
+        expect: body.expect,
+        comment: body.comment,
+    })
 }
 
 async fn read(headers: &http::HeaderMap, content: axum::body::Body) -> Result<ActRequest, Refusal> {
@@ -104,28 +203,13 @@ async fn read(headers: &http::HeaderMap, content: axum::body::Body) -> Result<Ac
     })
 }
 
-fn cancels_all(act: &ActRequest) -> Result<(), Refusal> {
-    let given = [
-        ("target", &act.target),
-        ("gate", &act.gate),
-        ("expect", &act.expect),
-    ];
-    match given.into_iter().find(|(_, value)| value.is_some()) {
-        None => Ok(()),
-        Some((name, _)) => Err(Refusal::invalid(
-            "act.malformed",
-            &format!("/{name}"),
-            format!("cancel ends the whole pipeline and takes no `{name}`"),
-        )),
-    }
-}
-
-/// The gate that is meant: the one that is named, or the only one that waits for a person.
+/// The gate that is meant: the one that is named, or the only one that waits for such a thing.
 async fn gate(
     api: &Api,
     reader: &Grant<ReadPipelines>,
     id: PipelineId,
     act: &ActRequest,
+    kind: &str,
 ) -> Result<GateRef, Refusal> {
     if let Some(text) = &act.gate {
         let gate: GateRef = text
@@ -140,11 +224,22 @@ async fn gate(
         return Ok(gate);
     }
     let view = api.inner.plane.view(reader, id).await?.body;
+    if let Some(target) = &act.target
+        && !view.targets.iter().any(|known| known.name == *target)
+    {
+        let known: Vec<&str> = view.targets.iter().map(|known| known.name.as_str()).collect();
+        let target: String = target.chars().take(64).collect();
+        let detail = format!(
+            "pipeline {id} has no target `{target}`; it has {}",
+            known.join(", ")
+        );
+        return Err(Refusal::new(ErrorKind::NotFound, "target.unknown", detail).about(id));
+    }
     let of_target = |target: &Option<String>| act.target.is_none() || *target == act.target;
     let standing: Vec<&String> = view
         .waiting
         .iter()
-        .filter(|wait| wait.kind == "approval" && of_target(&wait.subject.target))
+        .filter(|wait| wait.kind == kind && of_target(&wait.subject.target))
         .filter_map(|wait| wait.subject.gate.as_ref())
         .collect();
     match standing.as_slice() {
@@ -152,14 +247,22 @@ async fn gate(
             .parse()
             .map_err(|error| Refusal::broken(ErrorKind::Internal, &NotAGate(error))),
         [] => {
-            let detail = "nothing here waits for a person; the view's `waiting` says what it waits for";
+            let place = match &act.target {
+                Some(target) => format!("target `{target}`"),
+                None => "this pipeline".to_owned(),
+            };
+            let what = if kind == "timer" { "a timer" } else { "a person" };
+            let detail = match view.waiting.iter().find(|wait| of_target(&wait.subject.target)) {
+                Some(wait) => format!("{place} does not wait for {what} now: {}", wait.reason.text),
+                None => format!("{place} does not wait for {what} now"),
+            };
             let refusal = Refusal::new(ErrorKind::Conflict, "gate.notStanding", detail);
             Err(refusal.showing(view))
         }
         several => {
             let gates: Vec<&str> = several.iter().map(|gate| gate.as_str()).collect();
             let detail = format!(
-                "several gates wait for a person; name one of them in `gate`: {}",
+                "several gates stand there; name one of them in `gate`: {}",
                 gates.join(", ")
             );
             Err(Refusal::invalid("gate.ambiguous", "/gate", detail))
@@ -171,7 +274,7 @@ async fn gate(
 #[error("a view names a gate that is none")]
 struct NotAGate(#[source] aurora_core::pipeline::InvalidGate);
 
-fn answer(api: &Api, recorded: &Recorded) -> Response {
+pub(super) fn answer(api: &Api, recorded: &Recorded) -> Response {
     let now = api.inner.clock.now();
     let answer = ActAnswer {
         pipeline_id: recorded.pipeline,
@@ -184,7 +287,12 @@ fn answer(api: &Api, recorded: &Recorded) -> Response {
             at: now,
         },
     };
-    json(StatusCode::ACCEPTED, &answer)
+    let mut response = json(StatusCode::ACCEPTED, &answer);
+    // Of an act on a run that is over, that is a new one.
+    if let Ok(location) = HeaderValue::try_from(format!("/pipelines/{}", recorded.pipeline)) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
 }
 
 /// A conflict shows the pipeline as it is now.

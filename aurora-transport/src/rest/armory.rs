@@ -133,7 +133,11 @@ impl PipelineStatus {
                 version: String::new(),
             }),
             context: view.context,
-            source_control: view.source_control,
+            // Some clients send an empty one where there is none.
+            source_control: view.source_control.filter(|said| match said {
+                Value::Object(members) => !members.is_empty(),
+                other => !other.is_null(),
+            }),
         }
     }
 }

@@ -175,13 +175,14 @@ impl Refusal {
 
     /// Names the pipeline that it is about.
     pub(super) fn about(mut self, pipeline: PipelineId) -> Self {
-        self.body.pipeline_id = Some(pipeline);
+        self.body.pipeline_id.get_or_insert(pipeline);
         self
     }
 
     /// Shows the pipeline as it is now, so that the client need not ask.
     pub(super) fn showing(mut self, view: PipelineView) -> Self {
-        self.body.pipeline_id = Some(view.id);
+        // Where another pipeline stands in the way, that is the one to name.
+        self.body.pipeline_id.get_or_insert(view.id);
         self.body.view = Some(Box::new(view));
         self
     }

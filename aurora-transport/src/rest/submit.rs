@@ -1,8 +1,9 @@
 //! Submitting a deploy file.
 
 use aurora_core::authz::{Deploy, Grant};
-use aurora_core::control::{Door, Submission};
-use aurora_core::deploy_file::{MAX_SUBMIT_BYTES, Overrides};
+use aurora_core::control::{Door, Redeploy, Submission};
+use aurora_core::deploy_file::{MAX_SUBMIT_BYTES, Overrides, Problem};
+use aurora_core::id::PipelineId;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::header::{HeaderName, LOCATION};
@@ -72,23 +73,7 @@ async fn start(
     submission.source = door.client.clone();
     submission.idempotency = door.idempotency.clone();
     let submitted = api.inner.plane.submit(grant, door, submission).await?;
-    let answer = SubmitAnswer {
-        pipeline_id: submitted.pipeline,
-        warnings: submitted.warnings,
-    };
-    let media_type = HeaderValue::from_static(answer_type);
-    let mut response = if answer_type == START {
-        // The older product's clients print warnings and know no structure in them.
-        let warnings: Vec<String> = answer.warnings.iter().map(ToString::to_string).collect();
-        let texts = json!({"pipelineId": answer.pipeline_id, "warnings": warnings});
-        with_type(StatusCode::ACCEPTED, media_type, &texts)
-    } else {
-        with_type(StatusCode::ACCEPTED, media_type, &answer)
-    };
-    if let Ok(location) = HeaderValue::try_from(format!("/pipelines/{}", answer.pipeline_id)) {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    Ok(response)
+    Ok(taken(submitted.pipeline, &submitted.warnings, answer_type))
 }
 
 /// What an earlier run was started with, or what lies somewhere else.
@@ -101,17 +86,49 @@ async fn by_link(
     let location = Location::of(&parts.headers)?;
     let wanted = Wanted::read(&body(content, MAX_LINK_BODY).await?)?;
     let door = door(&parts.headers)?;
-    match location {
-        Location::Earlier(_) => Err(Refusal::not_yet("starting an earlier run again by link")),
+    let of = match location {
+        Location::Earlier(id) => id,
         Location::Elsewhere(url) => {
             let overrides = Overrides {
                 account: wanted.account.clone(),
                 only: wanted.targets().map(|names| names.into_iter().collect()),
             };
             let submission = reading::linked(api, &url, overrides).await?;
-            start(api, grant, &door, submission, START).await
+            return start(api, grant, &door, submission, START).await;
         }
+    };
+    if wanted.account.is_some() {
+        let detail =
+            "an earlier run goes to its own accounts again; submit its deploy file to go to another one";
+        return Err(Refusal::invalid("account.fixed", "/account", detail));
     }
+    let redeploy = Redeploy {
+        targets: wanted.targets(),
+        ..Redeploy::default()
+    };
+    let recorded = api.inner.plane.redeploy(grant, &door, of, redeploy).await?;
+    Ok(taken(recorded.pipeline, &[], START))
+}
+
+/// The answer to a start, with the media type that was asked for.
+fn taken(pipeline: PipelineId, warnings: &[Problem], media_type: &'static str) -> Response {
+    let content_type = HeaderValue::from_static(media_type);
+    let mut response = if media_type == START {
+        // The older product's clients print warnings and know no structure in them.
+        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let texts = json!({"pipelineId": pipeline, "warnings": warnings});
+        with_type(StatusCode::ACCEPTED, content_type, &texts)
+    } else {
+        let answer = SubmitAnswer {
+            pipeline_id: pipeline,
+            warnings: warnings.to_vec(),
+        };
+        with_type(StatusCode::ACCEPTED, content_type, &answer)
+    };
+    if let Ok(location) = HeaderValue::try_from(format!("/pipelines/{pipeline}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
 }
 
 fn file_name(headers: &http::HeaderMap) -> Result<String, Refusal> {

@@ -28,12 +28,21 @@ pub struct ActRequest {
     /// The target whose gate it is; not needed where the gate is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// The gate; not needed while only one waits for a person.
+    /// The gate; not needed while only one stands that the act can be about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<String>,
     /// What the person saw: the gate's `expect`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<String>,
+    /// For rolling back: the earlier run to whose version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_run: Option<PipelineId>,
+    /// For redeploying: only these targets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<String>>,
+    /// For redeploying: run-wide variables beside those of the earlier run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub context: BTreeMap<String, String>,
     /// Their words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
@@ -43,7 +52,7 @@ pub struct ActRequest {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActAnswer {
-    /// The pipeline.
+    /// The pipeline; for an act on a run that is over, the new one that came of it.
     pub pipeline_id: PipelineId,
     /// Names the event that recorded it.
     pub event_id: String,

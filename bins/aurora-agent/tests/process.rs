@@ -1,6 +1,7 @@
 //! The agent as a process, against a hub and an issuer of the test's own.
 #![expect(clippy::unwrap_used, reason = "what sets a test up fails it by panicking")]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -18,14 +20,20 @@ use aurora_auth::issue::{ClientConfig, TokenIssuer, new_secret};
 use aurora_auth::verify::{JwtVerifier, VerifyPolicy};
 use aurora_bin::http_server::HttpServer;
 use aurora_bin::tls::Authority;
+use aurora_core::account::{AgentKey, AgentName};
+use aurora_core::command::{AppliedSetKey, Apply, Direction, Outcome, Reply, Stamp, Update, Verb};
 use aurora_core::hub::Hub;
+use aurora_core::manifest::Origin;
+use aurora_core::plan::{Plan, PlannedObject, StepMap};
 use aurora_core::port::clock::{Clock as _, SystemClock};
-use aurora_core::port::router::{AgentStatus, CommandRouter as _};
+use aurora_core::port::http::{HttpCall, HttpCaller as _};
+use aurora_core::port::router::{AgentStatus, CommandRouter as _, Order, laws};
 use aurora_core::port::store::SharedStore;
 use aurora_core::port::store::memory::InMemoryStore;
 use aurora_core::tasks::Tasks;
 use aurora_core::tenant::Tenant;
 use aurora_transport::grpc::GrpcListener;
+use aurora_transport::http::{EgressRules, ReqwestCaller, Roots};
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 
@@ -241,6 +249,95 @@ async fn one_agent_lives_through_three_token_lives_and_a_change_of_authority() {
         world.agents().await.is_empty().then_some(())
     })
     .await;
+}
+
+/// So many objects that an apply of them takes longer than a signal on its way.
+const OBJECTS: usize = 150;
+
+fn large_plan() -> Plan {
+    let object = |number: usize| PlannedObject {
+        body: json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": format!("settings-{number}"), "namespace": "default"},
+            "data": {"number": number.to_string()},
+        }),
+        origin: Origin::default(),
+        adopt: false,
+    };
+    Plan {
+        version: Plan::VERSION,
+        application: "shop".into(),
+        target: "staging".into(),
+        namespace: "default".into(),
+        objects: (0..OBJECTS).map(object).collect(),
+        steps: StepMap::default(),
+        notes: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn told_to_stop_during_an_apply_it_finishes_it_and_ends_with_0() {
+    let world = World::start().await;
+    let mut child = world.agent(&json!({})).spawn().unwrap();
+    until("a session", async || world.agents().await.pop()).await;
+    let plan = large_plan();
+    let set = AppliedSetKey {
+        tenant: "acme/main".into(),
+        application: "shop".into(),
+        namespace: "default".into(),
+    };
+    let apply = Apply {
+        set,
+        target: "staging".into(),
+        plan: plan.digest(),
+        stamp: Stamp { fence: 1, version: 1 },
+        direction: Direction::Forward,
+    };
+    let order = Order::new(laws::command(1, PATIENCE, Verb::Apply(apply))).with_blob(plan.to_bytes().into());
+    let key = AgentKey::new(Tenant::new("acme", "main").unwrap(), AgentName::new("staging").unwrap());
+    let mut updates = world.running.hub.route(&key, order).await.unwrap();
+    let mut told = false;
+    let outcome = loop {
+        match tokio::time::timeout(PATIENCE, updates.next()).await.unwrap().unwrap() {
+            Update::Finished(outcome) => break outcome,
+            Update::Stage { .. } if !told => {
+                told = true;
+                let pid = child.id().unwrap().to_string();
+                Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+            }
+            _ => {}
+        }
+    };
+    assert!(told, "the apply says what it does before it is done");
+    let Outcome::Ok(Reply::Applied(applied)) = outcome else {
+        panic!("{outcome:?}: {}", said(&mut child).await);
+    };
+    assert_eq!(applied.changed as usize, OBJECTS);
+    let ended = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0), "{}", said(&mut child).await);
+}
+
+#[tokio::test]
+async fn its_metrics_are_those_of_the_page() {
+    let world = World::start().await;
+    let mut child = world.agent(&json!({})).spawn().unwrap();
+    until("a session", async || world.agents().await.pop()).await;
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    let http = ReqwestCaller::new(EgressRules::public_only().with_loopback(), Roots::System).unwrap();
+    let url = format!("{}/metrics", line["url"].as_str().unwrap());
+    let text = until("a connected agent in its metrics", async || {
+        let answer = http.call(HttpCall::fetch(url.clone())).await.unwrap();
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        text.contains("aurora_agent_connected 1\n").then_some(text)
+    })
+    .await;
+    let named = |line: &str| line.split([' ', '{']).next().unwrap_or_default().to_owned();
+    let found: BTreeSet<_> = text.lines().filter(|line| line.starts_with("aurora_")).map(named).collect();
+    let page = include_str!("../../../docs/operating.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `aurora_") && line.contains("| agent |"));
+    let expected: BTreeSet<_> = rows.filter_map(|row| row.split('`').nth(1)).map(str::to_owned).collect();
+    assert_eq!(found, expected, "{text}");
 }
 
 #[tokio::test]

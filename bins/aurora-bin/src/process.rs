@@ -140,7 +140,9 @@ fn run<C>(
         };
         let signals = Signals::listen()?;
         let (stop, health) = (process.stop.clone(), process.health.clone());
-        process.tasks.spawn(|end| drain_when_told(signals, stop, health, end));
+        process
+            .tasks
+            .spawn(|end| drain_when_told(signals, stop, health, end));
         // The health listener outlives the drain, so that it can be watched.
         let watched = Tasks::new();
         if let Some(address) = common.health {

@@ -1,6 +1,7 @@
 //! The hub as a process, between an agent and a caller of the test's own.
 #![expect(clippy::unwrap_used, reason = "what sets a test up fails it by panicking")]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -22,7 +23,9 @@ use aurora_core::agent::Agent;
 use aurora_core::command::{Outcome, Reply, Update};
 use aurora_core::error::ErrorKind;
 use aurora_core::port::clock::{Clock as _, SystemClock};
+use aurora_core::port::executor::ClusterExecutor;
 use aurora_core::port::executor::memory::InMemoryCluster;
+use aurora_core::port::http::{HttpCall, HttpCaller as _};
 use aurora_core::port::router::{CommandRouter as _, Order, laws};
 use aurora_core::port::store::memory::InMemoryStore;
 use aurora_core::tasks::Tasks;
@@ -40,6 +43,7 @@ struct World {
     issuer: String,
     secret: NewSecret,
     authority: String,
+    health: String,
     agents: String,
     callers: String,
     tasks: Tasks,
@@ -77,25 +81,26 @@ impl World {
         let config = json!({
             "version": 1, "listen": "127.0.0.1:0", "callers": {"listen": "127.0.0.1:0"}, "issuer": issuer,
             "caFile": folder.path().join("tls/ca.pem"), "tls": {"generateIn": folder.path().join("tls")},
-            "health": {"listen": "off"}, "log": {"format": "json"}, "drainSpread": "0s", "grace": "5s",
+            "health": {"listen": "127.0.0.1:0"}, "log": {"format": "json"}, "drainSpread": "0s", "grace": "5s",
         });
         let path = folder.path().join("hub.yaml");
         std::fs::write(&path, config.to_string()).unwrap();
         let mut child = program().arg("--config").arg(path).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut urls = Vec::new();
-        for what in ["agents", "callers"] {
+        for what in ["health", "agents", "callers"] {
             let line: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
             assert_eq!(line["what"], what);
             urls.push(line["url"].as_str().unwrap().to_owned());
         }
-        let [agents, callers] = urls.try_into().unwrap();
+        let [health, agents, callers] = urls.try_into().unwrap();
         Self {
             folder,
             child,
             issuer,
             secret,
             authority: authority.certificate().to_owned(),
+            health,
             agents,
             callers,
             tasks,
@@ -119,9 +124,13 @@ impl World {
 
     /// Runs an agent beside a cluster in memory.
     fn agent(&self) -> CancellationToken {
+        self.agent_over(InMemoryCluster::default())
+    }
+
+    fn agent_over(&self, executor: impl ClusterExecutor) -> CancellationToken {
         let connector = GrpcConnector::new(&self.agents, self.trust()).unwrap();
         let name = AgentName::new("staging").unwrap();
-        let agent = Agent::new(name, connector, self.source("agents"), InMemoryCluster::default());
+        let agent = Agent::new(name, connector, self.source("agents"), executor);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         self.tasks.spawn(|_| async move {
@@ -194,6 +203,61 @@ async fn a_command_goes_from_a_caller_through_the_hub_to_an_agent_and_back() {
         .unwrap()
         .unwrap();
     assert_eq!(ended.code(), Some(0));
+    agent.cancel();
+    world.tasks.drain(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn told_to_stop_it_finishes_the_command_in_hand_and_ends_with_0() {
+    let mut world = World::start().await;
+    let probe = laws::ProbeExecutor::default();
+    probe.hold();
+    let agent = world.agent_over(probe.clone());
+    let caller = world.caller("api");
+    ping(&caller).await;
+    let act = Order::new(laws::act(1, PATIENCE));
+    let updates = caller.route(&staging(), act).await.unwrap();
+    probe.until(|seen| seen.running == 1).await;
+
+    let pid = world.child.id().unwrap().to_string();
+    Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+    let http = ReqwestCaller::new(EgressRules::public_only().with_loopback(), Roots::System).unwrap();
+    let mut again = tokio::time::interval(Duration::from_millis(20));
+    let drains = async {
+        let ready = HttpCall::fetch(format!("{}/readyz", world.health));
+        while http.call(ready.clone()).await.is_ok_and(|answer| answer.status == 200) {
+            again.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, drains).await.unwrap();
+    probe.release();
+    let outcome = tokio::time::timeout(PATIENCE, laws::outcome(updates)).await.unwrap();
+    assert!(matches!(outcome, Outcome::Ok(Reply::Acted(_))), "{outcome:?}");
+    assert_eq!(probe.seen().mutations, 1);
+    let ended = tokio::time::timeout(PATIENCE, world.child.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
+    agent.cancel();
+    world.tasks.drain(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn its_metrics_are_those_of_the_page() {
+    let mut world = World::start().await;
+    let agent = world.agent();
+    ping(&world.caller("api")).await;
+    let http = ReqwestCaller::new(EgressRules::public_only().with_loopback(), Roots::System).unwrap();
+    let answer = http.call(HttpCall::fetch(format!("{}/metrics", world.health))).await.unwrap();
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let named = |line: &str| line.split([' ', '{']).next().unwrap_or_default().to_owned();
+    let found: BTreeSet<_> = text.lines().filter(|line| line.starts_with("aurora_")).map(named).collect();
+    let page = include_str!("../../../docs/operating.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `aurora_"));
+    let ours = rows.filter(|row| row.contains("| hub, up |"));
+    let expected: BTreeSet<_> = ours.filter_map(|row| row.split('`').nth(1)).map(str::to_owned).collect();
+    assert_eq!(found, expected, "{text}");
+    assert!(text.contains("aurora_hub_sessions 1\n"), "{text}");
+    assert!(text.contains("aurora_hub_commands_total{outcome=\"ok\"} 1\n"), "{text}");
+    world.child.kill().await.unwrap();
     agent.cancel();
     world.tasks.drain(PATIENCE).await.unwrap();
 }

@@ -12,10 +12,10 @@ use aurora_transport::http::{ReqwestCaller, Roots};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{AgentRunArgs, Output};
-use aurora_bin::cluster::{Cluster, client_inside, client_of};
 use crate::context::{self, Context};
-use aurora_bin::exit::Exit;
 use crate::{online, print};
+use aurora_bin::cluster::{Cluster, client_inside, client_of};
+use aurora_bin::exit::Exit;
 
 /// An agent that is ready to run.
 pub(crate) fn agent(

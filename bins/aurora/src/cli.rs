@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, with help and examples.
 
+mod acts;
 mod tools;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use aurora_core::tenant::InvalidName;
 use aurora_transport::http::Network;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use acts::{RedeployArgs, RetryArgs, RollbackArgs, WatchArgs};
 pub(crate) use tools::{BackupArgs, CompletionsArgs, RestoreArgs};
 
 /// Deploys new versions of applications to many Kubernetes clusters, step by step.
@@ -199,6 +201,15 @@ pub(crate) enum DeployCommand {
     /// Say no at a gate that waits for approval: the pipeline is cancelled and rolled back.
     #[command(after_help = "Example:\n  aurora deploy reject 0199… --target prod --comment \"error rate\"")]
     Reject(DecideArgs),
+    /// Deploy the deploy file of an earlier pipeline again.
+    Redeploy(RedeployArgs),
+    /// Deploy once more what did not succeed.
+    Retry(RetryArgs),
+    /// Take a target back to an earlier version, its configuration included.
+    Rollback(RollbackArgs),
+    /// Do not wait any longer at a gate that a timer opens.
+    #[command(after_help = "Example:\n  aurora deploy skip 0199… --target prod --comment \"seen enough\"")]
+    Skip(DecideArgs),
     /// Start a pipeline from a deploy file.
     Start(StartArgs),
     /// Show one pipeline: where it stands, why it waits and what would end that.
@@ -223,6 +234,12 @@ pub(crate) struct StartArgs {
     /// Stop watching after so many seconds, with exit code 5.
     #[arg(long, value_name = "SECONDS", requires = "watch")]
     pub timeout: Option<u64>,
+    /// Only this target; repeat for more, all unless given.
+    #[arg(long = "target", short = 't', alias = "targetFilters", value_name = "NAME")]
+    pub targets: Vec<String>,
+    /// A run-wide variable beside those of the file, which it overrides; repeat, or put commas between them.
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = variable)]
+    pub add_context: Vec<(String, String)>,
     /// Makes repeats of this call start one pipeline only; made up unless given.
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
@@ -399,4 +416,46 @@ pub(crate) struct UpArgs {
 
 fn agent_name(text: &str) -> Result<AgentName, InvalidName> {
     AgentName::new(text)
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("a variable is written KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_one() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn variables_are_pairs() {
+        assert_eq!(variable("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(variable("a="), Ok(("a".to_owned(), String::new())));
+        assert!(variable("a").is_err() && variable("=b").is_err());
+    }
+
+    #[test]
+    fn wrong_values_are_refused_where_they_are_read() {
+        for wrong in [
+            &["aurora", "up", "--simulate", "BAD NAME"][..],
+            &["aurora", "up", "--allow-agent", "-x"],
+            &["aurora", "agent", "run", "--name", "BAD NAME", "--simulate"],
+            &["aurora", "deploy", "list", "--limit", "0"],
+            &["aurora", "deploy", "list", "--limit", "501"],
+            &["aurora", "deploy", "redeploy", "x", "--add-context", "novalue"],
+            &["aurora", "completions", "tcsh"],
+        ] {
+            let error = Cli::try_parse_from(wrong).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{wrong:?}");
+        }
+    }
 }

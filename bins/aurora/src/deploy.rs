@@ -6,39 +6,46 @@ use std::time::Duration;
 use anyhow::Result;
 use aurora_core::control::PipelineQuery;
 use aurora_core::id::PipelineId;
-use aurora_core::pipeline::{ArmoryStatus, PipelineView};
-use aurora_transport::rest::ActRequest;
-use aurora_transport::rest::client::{Client, ClientError, SubmitRequest};
+use aurora_core::pipeline::PipelineView;
+use aurora_transport::rest::client::{Client, SubmitRequest};
 
-use crate::cli::{CancelArgs, DecideArgs, DeployCommand, ListArgs, Output, StartArgs, StatusArgs};
-use aurora_bin::exit::Exit;
+use crate::acts::{self, GateAct};
+use crate::cli::{DeployCommand, ListArgs, Output, StartArgs, StatusArgs};
 use crate::online::{client, pipeline_id, refused};
 use crate::watch::follow::{Followed, Screen, exit_of, follow};
 use crate::watch::tree::{serde_name, tree};
+use crate::words::StateWord;
 use crate::{print, submission};
+use aurora_bin::exit::Exit;
 
 /// Does what was asked.
 pub(crate) async fn run(command: &DeployCommand, output: Output, context: Option<&Path>) -> Result<Exit> {
     let client = client(context)?;
     match command {
-        DeployCommand::Approve(args) => decide(&client, args, output, true).await,
-        DeployCommand::Cancel(args) => cancel(&client, args, output).await,
+        DeployCommand::Approve(args) => acts::decide(&client, args, output, GateAct::Approve).await,
+        DeployCommand::Cancel(args) => acts::cancel(&client, args, output).await,
         DeployCommand::List(args) => list(&client, args, output).await,
-        DeployCommand::Reject(args) => decide(&client, args, output, false).await,
+        DeployCommand::Redeploy(args) => acts::redeploy(&client, args, output).await,
+        DeployCommand::Reject(args) => acts::decide(&client, args, output, GateAct::Reject).await,
+        DeployCommand::Retry(args) => acts::retry(&client, args, output).await,
+        DeployCommand::Rollback(args) => acts::roll_back(&client, args, output).await,
+        DeployCommand::Skip(args) => acts::decide(&client, args, output, GateAct::Skip).await,
         DeployCommand::Start(args) => start(&client, args, output).await,
         DeployCommand::Status(args) => status(&client, args, output).await,
     }
 }
 
 async fn start(client: &Client, args: &StartArgs, output: Output) -> Result<Exit> {
-    let read = match submission::read(&args.file.file, args.file.application.as_deref()) {
+    let overrides = submission::Overrides {
+        application: args.file.application.as_deref(),
+        context: &args.add_context,
+    };
+    let read = match submission::read_with(&args.file.file, overrides) {
         Ok(read) => read,
-        Err(problems) => {
-            print::problems(output, &problems)?;
-            return Ok(Exit::Usage);
-        }
+        Err(problems) => return Ok(print::invalid(output, &problems)),
     };
     let mut request = SubmitRequest::new(read.text, args.file.file.display().to_string(), read.files);
+    request.targets.clone_from(&args.targets);
     if let Some(key) = &args.idempotency_key {
         request.key.clone_from(key);
     }
@@ -65,8 +72,9 @@ async fn start(client: &Client, args: &StartArgs, output: Output) -> Result<Exit
 }
 
 async fn status(client: &Client, args: &StatusArgs, output: Output) -> Result<Exit> {
-    let Some(id) = known(&args.id) else {
-        return Ok(Exit::Usage);
+    let id = match pipeline_id(&args.id) {
+        Ok(id) => id,
+        Err(problem) => return print::failure(output, "id.malformed", &problem, Exit::Usage),
     };
     if args.watch {
         return watch(client, id, output, args.timeout).await;
@@ -81,7 +89,12 @@ async fn status(client: &Client, args: &StatusArgs, output: Output) -> Result<Ex
 }
 
 /// Follows to the end; the exit code tells how it ended.
-async fn watch(client: &Client, id: PipelineId, output: Output, timeout: Option<u64>) -> Result<Exit> {
+pub(crate) async fn watch(
+    client: &Client,
+    id: PipelineId,
+    output: Output,
+    timeout: Option<u64>,
+) -> Result<Exit> {
     let screen = Screen::new(output, 1);
     match follow(client, id, screen, timeout.map(Duration::from_secs), |_| {
         std::future::ready(())
@@ -123,15 +136,13 @@ async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Exit> 
         limit: Some(usize::try_from(args.limit).unwrap_or(usize::MAX)),
         ..PipelineQuery::default()
     };
-    if let Some(text) = &args.status {
-        let word = text.to_uppercase().replace('-', "_");
-        match serde_json::from_value::<ArmoryStatus>(word.into()) {
-            Ok(status) => query.statuses = vec![status],
-            Err(_) => {
-                print::note(&format!(
-                    "error: `{text}` is not a state; there are running, awaiting_approval, paused, succeeded, failed, cancelled"
-                ));
-                return Ok(Exit::Usage);
+    for text in &args.status {
+        match StateWord::read(text) {
+            Some(StateWord::Armory(status)) => query.statuses.push(status),
+            Some(StateWord::Own(state)) => query.states.push(state),
+            None => {
+                let problem = format!("`{text}` is not a state; there are {}", StateWord::known());
+                return print::failure(output, "state.unknown", &problem, Exit::Usage);
             }
         }
     }
@@ -172,59 +183,4 @@ async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Exit> 
         text
     })?;
     Ok(Exit::Succeeded)
-}
-
-async fn decide(client: &Client, args: &DecideArgs, output: Output, yes: bool) -> Result<Exit> {
-    let Some(id) = known(&args.id) else {
-        return Ok(Exit::Usage);
-    };
-    let act = ActRequest {
-        target: args.target.clone(),
-        gate: args.gate.clone(),
-        expect: None,
-        comment: (!args.comment.is_empty()).then(|| args.comment.clone()),
-    };
-    let answer = if yes {
-        client.approve(id, &act).await
-    } else {
-        client.reject(id, &act).await
-    };
-    recorded(answer, output, if yes { "approved" } else { "rejected" })
-}
-
-async fn cancel(client: &Client, args: &CancelArgs, output: Output) -> Result<Exit> {
-    let Some(id) = known(&args.id) else {
-        return Ok(Exit::Usage);
-    };
-    let comment = (!args.comment.is_empty()).then(|| args.comment.clone());
-    recorded(client.cancel(id, comment).await, output, "being cancelled")
-}
-
-fn recorded(
-    answer: Result<aurora_transport::rest::ActAnswer, ClientError>,
-    output: Output,
-    word: &str,
-) -> Result<Exit> {
-    match answer {
-        Ok(answer) => {
-            print::document(output, &answer, |answer| {
-                format!(
-                    "{word}: pipeline {id}\n  aurora deploy status {id} --watch\n",
-                    id = answer.pipeline_id
-                )
-            })?;
-            Ok(Exit::Succeeded)
-        }
-        Err(error) => match refused(&error, output)? {
-            // Another run's lock has exit code 3; a decision that came too late is an error like others.
-            Exit::Held => Ok(Exit::Failed),
-            exit => Ok(exit),
-        },
-    }
-}
-
-fn known(text: &str) -> Option<PipelineId> {
-    pipeline_id(text)
-        .map_err(|problem| print::note(&format!("error: {problem}")))
-        .ok()
 }

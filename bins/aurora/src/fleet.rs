@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::cli::Output;
-use aurora_bin::exit::Exit;
 use crate::online::{client, refused};
 use crate::print;
+use aurora_bin::exit::Exit;
 
 /// Lists the agents that were seen.
 pub(crate) async fn agents(output: Output, context: Option<&Path>) -> Result<Exit> {

@@ -13,8 +13,8 @@ use aurora_transport::rest::client::{Client, ClientConfig, ClientError};
 
 use crate::cli::Output;
 use crate::context::Context;
-use aurora_bin::exit::Exit;
 use crate::print;
+use aurora_bin::exit::Exit;
 
 /// A client for the context that the user named, or the default one.
 pub(crate) fn client(context_file: Option<&Path>) -> Result<Client> {
@@ -23,24 +23,35 @@ pub(crate) fn client(context_file: Option<&Path>) -> Result<Client> {
 
 /// A client for a context.
 pub(crate) fn client_of(context: &Context) -> Result<Client> {
-    let authorities = (!context.certificate_authority.is_empty())
-        .then(|| context.certificate_authority.clone().into_bytes());
-    let roots = authorities
-        .clone()
-        .map_or(Roots::System, |pem| Roots::Only(pem.into()));
-    // The user chose the issuer, so it may be on this machine or in a private network.
-    let http = ReqwestCaller::new(anywhere()?, roots)?;
-    let endpoint = format!("{}/oauth/token", context.issuer);
-    let tokens = ClientCredentials::new(Arc::new(http), endpoint, &context.client_id, context.secret())?;
     let config = ClientConfig {
         server: context.server.clone(),
-        authorities: authorities.map(Into::into),
+        authorities: authorities(context).map(Into::into),
         product: ClientProduct {
             product: "aurora-cli".into(),
             version: env!("CARGO_PKG_VERSION").into(),
         },
     };
+    let tokens = tokens_of(context)?;
     Ok(Client::try_new(config, Arc::new(tokens), Arc::new(SystemClock))?)
+}
+
+/// What gets tokens for a context's credential.
+pub(crate) fn tokens_of(context: &Context) -> Result<ClientCredentials> {
+    let roots = authorities(context).map_or(Roots::System, |pem| Roots::Only(pem.into()));
+    // The user chose the issuer, so it may be on this machine or in a private network.
+    let http = ReqwestCaller::new(anywhere()?, roots)?;
+    let endpoint = format!("{}/oauth/token", context.issuer);
+    Ok(ClientCredentials::new(
+        Arc::new(http),
+        endpoint,
+        &context.client_id,
+        context.secret(),
+    )?)
+}
+
+fn authorities(context: &Context) -> Option<Vec<u8>> {
+    let pem = &context.certificate_authority;
+    (!pem.is_empty()).then(|| pem.clone().into_bytes())
 }
 
 /// No rule about where calls may go.
@@ -61,7 +72,9 @@ pub(crate) fn refused(error: &ClientError, output: Output) -> Result<Exit> {
     let Some(body) = error.problem() else {
         let mut words = aurora_core::error::ErrorChain(error).to_string();
         if error.kind().is_transient() {
-            words.push_str("\n  is the server of this context running? `aurora up` is one, and `aurora doctor` looks");
+            words.push_str(
+                "\n  is the server of this context running? `aurora up` is one, and `aurora doctor` looks",
+            );
         }
         return print::failure(output, code(error), &words, Exit::Failed);
     };

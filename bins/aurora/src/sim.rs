@@ -4,9 +4,9 @@ use anyhow::Result;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Output, SimArgs};
+use crate::print;
 use aurora_bin::cluster::Cluster;
 use aurora_bin::exit::Exit;
-use crate::print;
 
 /// Runs until told to stop.
 pub(crate) async fn run(args: &SimArgs, output: Output, stop: CancellationToken) -> Result<Exit> {

@@ -1,5 +1,7 @@
 //! Reading a deploy file and the manifests it names from disk, as they are submitted.
 
+mod context;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,12 +35,39 @@ pub(crate) struct Submission {
 /// Directories nested deeper than this are not searched.
 const MAX_DIRECTORY_DEPTH: usize = 16;
 
+/// What the command line puts in place of what the file says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Overrides<'a> {
+    /// Another name of the application.
+    pub application: Option<&'a str>,
+    /// Run-wide variables beside those of the file.
+    pub context: &'a [(String, String)],
+}
+
+impl<'a> Overrides<'a> {
+    /// Only the name of the application, if that.
+    const fn named(application: Option<&'a str>) -> Self {
+        Self {
+            application,
+            context: &[],
+        }
+    }
+}
+
 /// Reads a deploy file and everything it names; what lies at a URL is left to the server.
 ///
 /// # Errors
 /// Every problem found in the deploy file, or else in the manifests.
 pub(crate) fn read(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
-    let mut read = texts(file, application)?;
+    read_with(file, Overrides::named(application))
+}
+
+/// The same, with what the command line says in place of the file.
+///
+/// # Errors
+/// Every problem found in the deploy file, or else in the manifests.
+pub(crate) fn read_with(file: &Path, overrides: Overrides<'_>) -> Result<Submission, Vec<Problem>> {
+    let mut read = texts(file, overrides)?;
     let here = |source: &ManifestSource| !matches!(&source.from, ManifestFrom::Path(path) if is_url(path));
     let mut local = read.deploy.clone();
     local.manifests.retain(here);
@@ -52,7 +81,7 @@ pub(crate) fn read(file: &Path, application: Option<&str>) -> Result<Submission,
 /// Every problem found in the deploy file, or else in the manifests.
 pub(crate) async fn read_all(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
     let name = file.display().to_string();
-    let mut read = texts(file, application)?;
+    let mut read = texts(file, Overrides::named(application))?;
     // The user named the address on the own machine: any network is theirs to reach.
     let caller = anywhere().and_then(|rules| Ok(ReqwestCaller::new(rules, Roots::System)?));
     let caller = caller.map_err(|error| vec![Problem::error("notFetched", "", error.to_string())])?;
@@ -62,12 +91,17 @@ pub(crate) async fn read_all(file: &Path, application: Option<&str>) -> Result<S
 }
 
 /// Reads a deploy file and the texts of the paths it names.
-fn texts(file: &Path, application: Option<&str>) -> Result<Submission, Vec<Problem>> {
+fn texts(file: &Path, overrides: Overrides<'_>) -> Result<Submission, Vec<Problem>> {
     let name = file.display().to_string();
     let text = read_text(file, &name, MAX_DEPLOY_FILE_BYTES).map_err(|problem| vec![problem])?;
-    let text = match application {
+    let text = match overrides.application {
         Some(application) => rename(&text, application).map_err(|problem| vec![problem.at(&name, 1, 1)])?,
         None => text,
+    };
+    let text = if overrides.context.is_empty() {
+        text
+    } else {
+        context::with(&text, overrides.context).map_err(|problem| vec![problem.at(&name, 1, 1)])?
     };
     let parsed = parse(&text, &name)?;
     let (deploy, mut files, mut warnings) = (parsed.deploy, parsed.files, parsed.warnings);

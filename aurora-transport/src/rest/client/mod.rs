@@ -25,6 +25,7 @@ pub use stream::Events;
 pub use submit::SubmitRequest;
 
 use super::armory::PipelineStatus;
+use super::compat::Me;
 use super::request::IDEMPOTENCY_KEY;
 use super::wire::{
     AccountsAnswer, ActAnswer, ActRequest, AgentAnswer, AgentsAnswer, EvidenceAnswer, ListAnswer,
@@ -179,7 +180,7 @@ impl Client {
     /// [`ClientError`]; a conflict's body has the pipeline as it is now.
     ///
     /// # Cancel safety
-    /// The decision may or may not be recorded; so for reject and cancel.
+    /// The decision may or may not be recorded; so for every other act.
     pub async fn approve(&self, id: PipelineId, act: &ActRequest) -> Result<ActAnswer, ClientError> {
         self.act(id, "approve", act).await
     }
@@ -204,6 +205,49 @@ impl Client {
         self.act(id, "cancel", &act).await
     }
 
+    /// Opens a timed gate before its time.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict's body has the pipeline as it is now.
+    pub async fn skip(&self, id: PipelineId, act: &ActRequest) -> Result<ActAnswer, ClientError> {
+        self.act(id, "skip", act).await
+    }
+
+    /// Deploys once more what did not succeed; of a run that is over, a new run comes of it.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict's body has the pipeline as it is now.
+    pub async fn retry(&self, id: PipelineId, act: &ActRequest) -> Result<ActAnswer, ClientError> {
+        self.act(id, "retry", act).await
+    }
+
+    /// Takes a target back to an earlier version; of a run that is over, a new run comes of it.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict's body has the pipeline as it is now.
+    pub async fn roll_back(&self, id: PipelineId, act: &ActRequest) -> Result<ActAnswer, ClientError> {
+        self.act(id, "rollback", act).await
+    }
+
+    /// Deploys the deploy file of an earlier run again: a new run.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict's body has the pipeline as it is now.
+    pub async fn redeploy(&self, id: PipelineId, act: &ActRequest) -> Result<ActAnswer, ClientError> {
+        self.act(id, "redeploy", act).await
+    }
+
+    /// What a pipeline was started with, as it came; it holds the values of Secrets.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn config(&self, id: PipelineId) -> Result<Vec<u8>, ClientError> {
+        let request = self
+            .request(Method::GET, &["pipelines", &id.to_string(), "config"])
+            .await?;
+        read(checked(request.send().await).await?).await
+    }
+
     /// Follows one pipeline until it is over, across breaks of the connection.
     ///
     /// Nothing is missed or told twice after `from`, which a document's `as_of` has; without it the stream
@@ -216,6 +260,14 @@ impl Client {
     /// Follows all pipelines of the tenant, across breaks of the connection.
     pub fn watch_all(&self, from: Option<Cursor>) -> Events {
         Events::begin(self.clone(), vec!["events".to_owned()], from)
+    }
+
+    /// Who the token stands for, and what it opens.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn me(&self) -> Result<Me, ClientError> {
+        self.get(&["me"]).await
     }
 
     /// The agents of the tenant.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aurora_core::deploy_file::{FileText, Files, parse};
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::ClientError;
@@ -20,6 +20,8 @@ pub struct SubmitRequest {
     pub files: Files,
     /// Which commit and who pushed it.
     pub source_control: Option<Value>,
+    /// Only these targets; all where there are none.
+    pub targets: Vec<String>,
     /// The idempotency key: sent again with it, a submit has no second effect.
     pub key: String,
 }
@@ -32,6 +34,7 @@ impl SubmitRequest {
             name: name.into(),
             files,
             source_control: None,
+            targets: Vec::new(),
             key: Uuid::new_v4().to_string(),
         }
     }
@@ -92,6 +95,10 @@ impl SubmitRequest {
         if let (Some(source_control), None) = (&self.source_control, inside.1) {
             parts.push(("sourceControl", source_control.clone()));
         }
+        if !self.targets.is_empty() {
+            let filters = self.targets.iter().map(|name| json!({"includeTarget": name}));
+            parts.push(("targetFilters", filters.collect()));
+        }
         Ok(parts)
     }
 }
@@ -137,6 +144,16 @@ mod tests {
         assert_eq!(media_type, "application/json");
         let parsed = parse_submit(std::str::from_utf8(&body).unwrap(), "deploy.json").unwrap();
         assert_eq!(parsed.files, files());
+    }
+
+    #[test]
+    fn only_the_targets_that_are_named_are_wanted() {
+        let mut submit = SubmitRequest::new(FILE, "deploy.yaml", files());
+        submit.targets.push("staging".to_owned());
+        let (_, body) = submit.body().unwrap();
+        let parsed = parse_submit(std::str::from_utf8(&body).unwrap(), "deploy.yaml").unwrap();
+        let only: Vec<String> = parsed.deploy.only.unwrap().into_iter().collect();
+        assert_eq!(only, ["staging"]);
     }
 
     #[test]

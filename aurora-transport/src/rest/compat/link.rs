@@ -72,10 +72,12 @@ impl Wanted {
         if content.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_slice(content).map_err(|error| {
+        let mut wanted: Self = serde_json::from_slice(content).map_err(|error| {
             let detail = format!("the start by link cannot be read: {error}");
             Refusal::invalid("link.malformed", "", detail)
-        })
+        })?;
+        wanted.account = wanted.account.filter(|account| !account.is_empty());
+        Ok(wanted)
     }
 
     /// The targets that are wanted; `None`: all.

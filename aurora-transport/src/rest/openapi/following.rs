@@ -51,6 +51,11 @@ fn stream(mut doc: Doc) -> Doc {
         schema::place(),
         "From where on; from now on unless said.",
     )
+    .query(
+        "follow",
+        schema::flag(),
+        "Whether it goes on after what there is; yes unless said.",
+    )
     .header(
         "Last-Event-ID",
         schema::place(),

@@ -161,17 +161,7 @@ async fn an_act_repeated_with_its_key_answers_the_same_and_acts_once() {
 async fn acts_that_come_later_are_said_to_and_unknown_ones_are_not_there() {
     let world = World::new().await;
     let id = world.waiting().await;
-    for action in [
-        "skip",
-        "hold",
-        "release",
-        "rollback",
-        "retry",
-        "override",
-        "promote-full",
-        "withdraw",
-        "note",
-    ] {
+    for action in ["hold", "release", "override", "promote-full", "withdraw", "note"] {
         let answer = world
             .post(
                 &world.ada(),

@@ -36,7 +36,7 @@ impl TokenSource for Fixed {
 }
 
 /// Serves an API on a port of its own until the tasks are dropped.
-async fn serve(api: &Api, on: Option<SocketAddr>) -> (SocketAddr, Tasks) {
+pub(super) async fn serve(api: &Api, on: Option<SocketAddr>) -> (SocketAddr, Tasks) {
     let on = on.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     let listener = TcpListener::bind(on).await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,5 +1,6 @@
 //! The REST API over a control plane with in-memory ports, request by request.
 
+mod act_table;
 mod acts;
 mod client;
 mod compat;

@@ -15,8 +15,8 @@ use super::history::History;
 use super::lines::Lines;
 use super::tree::{Detail, tree, tree_with};
 use crate::cli::Output;
-use aurora_bin::exit::Exit;
 use crate::print;
+use aurora_bin::exit::Exit;
 
 /// While nothing is heard, the pipeline is looked at this often, so that times move on and a lost stream does no harm.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

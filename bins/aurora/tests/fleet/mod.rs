@@ -77,6 +77,14 @@ impl Process {
         }
     }
 
+    /// Tells it to stop, waits until it has ended, and gives its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(told.success(), "{} is gone already", self.name);
+        self.child.wait().unwrap().code()
+    }
+
     /// Ends it the hard way, as a crash would.
     pub fn kill(mut self) {
         self.child
