@@ -40,7 +40,7 @@ def deploy_file(application, image, steps):
     }
     return {
         "version": "v1", "kind": "kubernetes", "application": application, "description": "for the check of the API",
-        "targets": {"staging": {"account": "staging", "namespace": application, "strategy": "slowly"}},
+        "targets": {"staging": {"account": "staging", "namespace": "default", "strategy": "slowly"}},
         "strategies": {"slowly": {"canary": {"steps": steps}}},
         "manifests": [{"path": "app.yaml"}],
         "files": {"app.yaml": [json.dumps(manifest), json.dumps(secret)]},
@@ -75,8 +75,10 @@ def until(api, pipeline, statuses):
         status = api.ask("GET", f"/pipelines/{pipeline}")["status"]
         if status in statuses:
             return
-        if time.monotonic() > deadline:
-            raise SystemExit(f"pipeline {pipeline} is {status}, not one of {statuses}")
+        if time.monotonic() > deadline or status == "FAILED":
+            view = api.ask("GET", f"/pipelines/{pipeline}/view")
+            why = [target.get("error") for target in view["targets"]]
+            raise SystemExit(f"pipeline {pipeline} is {status}, not one of {statuses}: {why}")
         time.sleep(0.2)
 
 

@@ -109,7 +109,11 @@ impl FromStr for Place {
         let id = |id: &str| {
             let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
             let digits = id.bytes().take_while(u8::is_ascii_digit).count();
-            let ours = digits == 20 && id.len() <= 128 && id.chars().all(known);
+            let rest = id.get(20..).unwrap_or_default();
+            let ours = digits == 20
+                && (rest.is_empty() || rest.starts_with('_'))
+                && rest.len() <= 101
+                && rest.chars().all(known);
             ours.then(|| id.replace('_', "/")).ok_or(InvalidCursor)
         };
         match (text.strip_prefix("a1.n."), text.strip_prefix("a1.o.")) {

@@ -2,6 +2,7 @@
 
 use aurora_core::authz::ReadPipelines;
 use aurora_core::control::{Document, Intent};
+use aurora_core::error::ErrorKind;
 use aurora_core::pipeline::{GateRef, InvalidGate};
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -13,6 +14,11 @@ use super::authenticate::Granted;
 use super::bodies::ImpactAnswer;
 use super::problem::Refusal;
 use super::request::{Params, bad_parameter, pipeline_id};
+
+/// Acts that have an impact.
+const ACTS: [&str; 7] = [
+    "approve", "cancel", "redeploy", "reject", "retry", "rollback", "skip",
+];
 
 /// `GET /pipelines/{id}/actions/{action}/impact`
 pub(super) async fn impact(
@@ -26,6 +32,10 @@ pub(super) async fn impact(
         .map(|gate| gate.parse())
         .transpose()
         .map_err(|error: InvalidGate| bad_parameter("gate", &format!("is none: {error}")))?;
+    if !ACTS.contains(&action.as_str()) {
+        let detail = format!("there is no such act; there are {}", ACTS.join(", "));
+        return Err(Refusal::new(ErrorKind::NotFound, "action.unknown", detail));
+    }
     let intent = Intent {
         action,
         gate,

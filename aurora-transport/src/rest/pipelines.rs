@@ -87,8 +87,8 @@ pub(super) async fn timeline(
     mut params: Params,
 ) -> Result<Response, Refusal> {
     let id = pipeline_id(&id)?;
-    let mut after: u64 = params.parsed("after", "a version")?.unwrap_or(0);
-    let before: Option<u64> = params.parsed("before", "a version")?;
+    let mut after = params.version("after")?.unwrap_or(0);
+    let before = params.version("before")?;
     let limit = params.within("limit", 1, MAX_LINES)?.unwrap_or(DEFAULT_LINES);
     let filter = LineFilter {
         target: params.one("target")?,

@@ -194,8 +194,8 @@ pub(in super::super) async fn roles(
     mut params: Params,
 ) -> Result<Response, Refusal> {
     // The older product's clients narrow by both; there is one environment here, and machines only.
-    let environment = params.one("envId")?;
-    params.one("principalType")?;
+    let environment = params.lenient("envId");
+    params.lenient("principalType");
     params.finish()?;
     let tenant = grant.tenant();
     let ours = environment.is_none_or(|environment| environment == tenant.environment.as_str());

@@ -23,7 +23,7 @@ pub(super) fn docs() -> Vec<Doc> {
             "The deploy file with its files.",
             vec![
                 (JSON, RefOr::T(schema::object().into())),
-                ("application/yaml", RefOr::T(schema::text().into())),
+                ("application/yaml", RefOr::T(utoipa::openapi::schema::empty())),
             ],
         );
     let deployment = |path, id| {
@@ -85,7 +85,7 @@ fn roles() -> Doc {
         "Names of roles that credentials of the tenant hold.",
     )
     .needs::<ManageTenant>()
-    .query("envId", schema::short(), "Only of this environment.")
+    .query("envId", schema::text(), "Only of this environment.")
     .query(
         "principalType",
         schema::short(),
@@ -115,7 +115,7 @@ fn queue() -> Doc {
     let about = "Where a pipeline stands in its application's queue: the query `pipelineById`.";
     let asked: Schema = ObjectBuilder::new()
         .property("query", schema::text())
-        .property("variables", schema::object())
+        .property("variables", schema::object_or_null())
         .required("query")
         .examples([json!({
             "query": "query ($id: uuid!) { pipelineById(id: $id) { id status application { name } } }",

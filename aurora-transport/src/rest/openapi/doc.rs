@@ -151,7 +151,7 @@ impl Doc {
     /// A query parameter whose values are those of an enum of ours, several with commas between them.
     pub(super) fn words<T: ToSchema>(mut self, name: &str, description: &str) -> Self {
         let item = self.components.reference::<T>();
-        self.query(name, schema::list(item), description)
+        self.query(name, schema::values(item), description)
     }
 
     /// A header of the request.

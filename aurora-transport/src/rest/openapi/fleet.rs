@@ -40,7 +40,7 @@ pub(super) fn docs() -> Vec<Doc> {
         .needs::<ReadInfrastructure>()
         .query(
             "agent-identifier",
-            schema::short(),
+            schema::text(),
             "Only instances of this agent.",
         )
         .gives_raw(

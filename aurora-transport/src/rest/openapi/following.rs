@@ -43,7 +43,7 @@ fn stream(mut doc: Doc) -> Doc {
     doc.frame::<TimelineAppended>();
     doc.query(
         "topic",
-        schema::list(schema::one_of(&TOPICS)),
+        schema::values(schema::one_of(&TOPICS)),
         "What to tell of; pipelines and timeline unless said.",
     )
     .query(

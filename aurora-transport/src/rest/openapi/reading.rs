@@ -81,7 +81,7 @@ fn pipeline() -> Vec<Doc> {
         .query("target", schema::short(), "Only lines about this target.")
         .query(
             "kind",
-            schema::list(schema::short()),
+            schema::values(schema::word()),
             "Only lines of these kinds.",
         )
         .query(
@@ -119,7 +119,7 @@ fn pipeline() -> Vec<Doc> {
 /// The cursors of a list of pipelines.
 const PIPELINE_PAGE: &str = "^p1\\.[no]\\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
 /// Those of the audit log and of decisions.
-const AUDIT_PAGE: &str = "a1\\.[no]\\.[0-9]{20}[a-z0-9_-]{0,100}";
+const AUDIT_PAGE: &str = "a1\\.[no]\\.[0-9]{20}(_[a-z0-9_-]{0,100})?";
 /// One side of a diff.
 const PLAN: &str =
     "^(run:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/.+|plan:sha256:[0-9a-f]{64}|live)$";
@@ -184,7 +184,7 @@ fn impact() -> Doc {
     .query("target", schema::short(), "The target, as for the act itself.")
     .query(
         "gate",
-        schema::short(),
+        schema::form("^[^/]+/(before|step|after|redirect|shutdown)/[0-9]{1,4}$"),
         "The gate; the only one that could be meant unless said.",
     )
     .query("to", schema::uuid(), "For going back: the earlier run.")
@@ -239,7 +239,7 @@ fn overview() -> Vec<Doc> {
         )
         .query(
             "cursor",
-            schema::form("^n1\\.[ab]\\.([2-7][0-9a-f])*$"),
+            schema::form("^n1\\.[ab]\\.([0-9a-f][0-9a-f]){0,100}$"),
             "A page, from an earlier answer.",
         )
         .gives::<ApplicationsAnswer>("A page, by name."),
@@ -259,7 +259,7 @@ fn overview() -> Vec<Doc> {
         )
         .needs::<ReadAudit>()
         .query("actor", schema::short(), "By somebody whose id or name is this.")
-        .query("action", schema::list(schema::short()), "Any of these actions.")
+        .query("action", schema::values(schema::word()), "Any of these actions.")
         .query("object", schema::short(), "About this object: `pipeline/ID`.")
         .query("result", schema::one_of(&["denied", "done"]), "How it ended.")
         .query("since", schema::time(), "At or after.")

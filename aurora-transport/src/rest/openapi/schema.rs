@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use http::StatusCode;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{KnownFormat, Object, RefOr, Response, Schema};
 
 use super::doc::named;
-
-/// Names in paths and filters are short.
-const MAX_TEXT: usize = 256;
+use crate::rest::request::{MAX_VALUE, MAX_VALUES};
 
 /// Schemas and refusals by name.
 #[derive(Default)]
@@ -59,7 +57,8 @@ pub(super) fn text() -> Object {
 pub(super) fn short() -> Object {
     ObjectBuilder::new()
         .schema_type(Type::String)
-        .max_length(Some(MAX_TEXT))
+        .min_length(Some(1))
+        .max_length(Some(MAX_VALUE))
         .build()
 }
 
@@ -68,6 +67,7 @@ pub(super) fn form(pattern: &str) -> Object {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some(pattern))
+        .max_length(Some(MAX_VALUE))
         .build()
 }
 
@@ -100,6 +100,13 @@ pub(super) fn version() -> Object {
 /// Any object.
 pub(super) fn object() -> Object {
     ObjectBuilder::new().schema_type(Type::Object).build()
+}
+
+/// Any object, or null.
+pub(super) fn object_or_null() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .build()
 }
 
 /// Texts by name.
@@ -151,9 +158,24 @@ pub(super) fn key() -> Object {
     form("^[!-~]{1,255}$")
 }
 
-/// Several values with commas between them.
+/// Several values.
 pub(super) fn list(item: impl Into<RefOr<Schema>>) -> Schema {
     ArrayBuilder::new().items(item.into()).build().into()
+}
+
+/// Several values of a parameter, with commas between them.
+pub(super) fn values(item: impl Into<RefOr<Schema>>) -> Schema {
+    ArrayBuilder::new()
+        .items(item.into())
+        .min_items(Some(1))
+        .max_items(Some(MAX_VALUES))
+        .build()
+        .into()
+}
+
+/// One of several values that stand with commas between them.
+pub(super) fn word() -> Object {
+    form("^[^,]{1,256}$")
 }
 
 /// What stands at a place of a path.
