@@ -389,6 +389,8 @@ async fn every_mistake_is_listed_and_the_exit_code_is_64() {
             "https://issuer.example",
             "--kubeconfig",
             "x",
+            "--replicas",
+            "0",
         ])
         .output()
         .await
@@ -397,6 +399,7 @@ async fn every_mistake_is_listed_and_the_exit_code_is_64() {
     let said = String::from_utf8(ended.stderr).unwrap();
     for expected in [
         "name: `-` is not an agent name",
+        "replicas: at least 1",
         "hub: ",
         "clientId: is missing",
         "clientSecret: is missing",
