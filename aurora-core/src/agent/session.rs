@@ -278,7 +278,12 @@ impl Session {
             }
             while rx.recv().await.is_some() {}
         };
-        if tokio::time::timeout(GOODBYE_WITHIN, heard).await.is_err() {
+        // Whoever waits for the session to end must not wait beyond the grace period.
+        let left = self.stopping.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        });
+        let patience = GOODBYE_WITHIN.min(left / 2);
+        if tokio::time::timeout(patience, heard).await.is_err() {
             tracing::debug!(session.id = %self.welcome.session, "the hub does not answer the goodbye");
         }
     }
