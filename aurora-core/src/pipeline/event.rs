@@ -318,9 +318,9 @@ pub struct Submitted {
 }
 
 /// Which earlier run a run comes from, and how.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RunOrigin))]
 pub struct Origin {
     /// How.
     pub kind: OriginKind,
@@ -415,6 +415,7 @@ pub enum Answer {
 }
 
 /// What somebody did past Aurora.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ExternalDeed {
