@@ -24,6 +24,7 @@ use aurora_k8s::render::ArgoRenderer;
 use aurora_k8s::sim::api::KubeApi;
 use aurora_k8s::sim::{Behaviour, Controllers, Objects};
 use jiff::Timestamp;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use serde_json::{Value, json};
 
 const DEPLOYMENTS: [&str; 2] = ["api", "web"];
@@ -32,6 +33,7 @@ const HASH: &str = "rollouts-pod-template-hash";
 struct World {
     control: ControlPlane,
     cluster: KubeExecutor,
+    client: kube::Client,
     principal: Arc<Principal>,
     tasks: Tasks,
 }
@@ -46,9 +48,9 @@ impl World {
         let objects = Objects::new(Arc::new(move || time.now()));
         let controllers = Controllers::new(objects.clone(), Behaviour::default());
         tasks.spawn(|stop| controllers.run(stop));
+        let client = kube::Client::new(KubeApi::new(objects), "default");
         let executor = || {
-            let client = kube::Client::new(KubeApi::new(objects.clone()), "default");
-            KubeExecutor::new(client)
+            KubeExecutor::new(client.clone())
                 .with_policy(AgentPolicy::new().with_namespace_creation())
                 .with_clock(Arc::new(clock.clone()))
         };
@@ -74,6 +76,7 @@ impl World {
         Self {
             control,
             cluster,
+            client,
             principal,
             tasks,
         }
@@ -139,6 +142,26 @@ impl World {
         } else {
             self.control.reject(&grant, &door, id, decision).await.unwrap();
         }
+    }
+
+    /// What `kubectl argo rollouts` does: a patch of the status.
+    async fn patch_by_hand(&self, name: &str, status: Value) {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout"));
+        let rollouts: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), "shop", &resource);
+        let patch = Patch::Merge(json!({"status": status}));
+        let patched = rollouts.patch_status(name, &PatchParams::default(), &patch).await;
+        patched.unwrap();
+    }
+
+    /// What others did in the cluster, as the timeline tells it.
+    async fn external(&self, id: PipelineId) -> Vec<String> {
+        let grant = self.principal.authorize::<ReadPipelines>().unwrap();
+        let timeline = self.control.timeline(&grant, id, 0, 500).await.unwrap();
+        let entries = timeline.entries.into_iter();
+        entries
+            .filter(|entry| matches!(entry.kind.as_str(), "externalSeen" | "gatePassed"))
+            .map(|entry| entry.text)
+            .collect()
     }
 
     async fn get(&self, group: &str, kind: &str, name: &str) -> Value {
@@ -268,5 +291,46 @@ async fn a_blue_green_pipeline_goes_there_and_three_ways_back() {
         assert_eq!(world.live().await, two, "{gate}");
         assert_eq!(world.wanted(&two).await, [2, 2], "{gate}");
     }
+    world.tasks.drain(Duration::from_secs(60)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_people_do_with_kubectl_is_told_apart_and_followed() {
+    let world = World::start();
+    let (asks, none) = (json!([{"pause": {"untilApproved": true}}]), json!([]));
+    let id = world.submit(&file(1, &asks, &none)).await;
+    assert_eq!(world.ended(id).await.state, State::Succeeded);
+    let one = world.live().await;
+
+    // An abort takes the target back.
+    let id = world.submit(&file(2, &asks, &none)).await;
+    world.stands(id, "prod/redirect/0").await;
+    world.patch_by_hand("web", json!({"abort": true})).await;
+    let ended = world.ended(id).await;
+    assert_eq!(ended.state, State::Failed, "{ended:#?}");
+    assert_eq!(ended.targets[0].error.as_ref().unwrap().code, "aborted");
+    assert_eq!(world.live().await, one);
+    assert_eq!(
+        world.external(id).await,
+        ["target `prod`: somebody aborted Rollout shop/web in the cluster"]
+    );
+
+    // A promotion of all of them passes the gate.
+    let id = world.submit(&file(3, &asks, &none)).await;
+    world.stands(id, "prod/redirect/0").await;
+    for name in DEPLOYMENTS {
+        world.patch_by_hand(name, json!({"pauseConditions": null})).await;
+    }
+    world.stands(id, "prod/shutdown/0").await;
+    let mut external = world.external(id).await;
+    external.sort();
+    assert_eq!(
+        external,
+        [
+            "target `prod`: somebody promoted Rollout shop/api in the cluster",
+            "target `prod`: somebody promoted Rollout shop/web in the cluster",
+            "the Rollouts were moved past gate 1 before the redirect of target `prod` in the cluster",
+        ]
+    );
     world.tasks.drain(Duration::from_secs(60)).await.unwrap();
 }
