@@ -114,7 +114,9 @@ impl ControlPlane {
         let events = store.read_stream(&scope, &stream, before, 1).await?;
         let event = events.first().and_then(|event| decode(&event.value).ok());
         Ok(match event.map(|event| event.what) {
-            Some(What::GateOpened { gate } | What::GateRejected { gate } | What::GateSkipped { gate }) => Some(gate),
+            Some(What::GateOpened { gate } | What::GateRejected { gate } | What::GateSkipped { gate }) => {
+                Some(gate)
+            }
             _ => None,
         })
     }
