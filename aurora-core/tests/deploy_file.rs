@@ -524,6 +524,27 @@ fn manifests_come_from_files_and_inline_text_with_their_places() {
 }
 
 #[test]
+fn large_manifests_for_many_targets_are_refused_before_they_are_copied() {
+    let targets: String = (0..2_000)
+        .map(|i| format!("  t{i}: {{account: a{i}}}\n"))
+        .collect();
+    let text = format!("application: x\nmanifests: [{{path: m}}]\ntargets:\n{targets}");
+    let deploy = parse(&text, "deploy.yaml").unwrap().deploy;
+    let mut files = Files::default();
+    let text = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {{a: {}}}\n",
+        "x".repeat(100_000)
+    );
+    let text = FileText {
+        name: "m".into(),
+        text,
+    };
+    files.0.insert("m".into(), vec![text]);
+    let found = manifests(&deploy, &files, "deploy.yaml").unwrap_err();
+    assert_eq!((found[0].code.as_str(), found[0].line), ("tooLarge", 2));
+}
+
+#[test]
 fn a_path_without_its_text_and_a_text_that_is_no_object_are_told() {
     let deploy = parse(GOOD, "deploy.yaml").unwrap().deploy;
     let found = manifests(&deploy, &Files::default(), "deploy.yaml").unwrap_err();

@@ -11,6 +11,7 @@ mod cluster;
 #[path = "executor/shop.rs"]
 #[expect(dead_code, reason = "only a part of it is needed here")]
 mod shop;
+mod yaml;
 
 use std::time::Duration;
 
@@ -20,7 +21,11 @@ use serde_json::{Value, json};
 use aurora_core::command::{Acted, Action, Direction, Observe};
 use aurora_core::plan::Plan;
 use aurora_core::port::executor::{ClusterExecutor as _, ExecutorError};
+use aurora_core::port::renderer::{ManifestRenderer as _, RenderRequest};
 use aurora_core::progress::{Progress, Standing};
+use aurora_core::strategy::{BlueGreen, ServicePair, Strategy};
+use aurora_core::tenant::Tenant;
+use aurora_k8s::render::ArgoRenderer;
 use aurora_k8s::sim::api::{Fault, Matching};
 
 use self::cluster::Cluster;
@@ -253,4 +258,74 @@ async fn a_person_who_redirects_or_aborts_by_kubectl_is_seen_in_the_levels() {
     until_done(&cluster, &second, "web").await;
     let late = act(&cluster, Action::Promote, "web", again.expect.as_ref(), 3).await;
     assert_eq!(late.unwrap(), Acted::Unchanged, "somebody was faster");
+}
+
+/// Two Deployments and an autoscaler as a file has them, rendered to move by blue/green.
+fn rendered(release: u32) -> Plan {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/blue-green/input.yaml");
+    let text = std::fs::read_to_string(folder).unwrap();
+    let text = text
+        .replace("web:2", &format!("web:{release}"))
+        .replace("api:7", &format!("api:{release}"))
+        .replace("greeting: hello", &format!("greeting: hello {release}"));
+    let pair = |active: &str, preview: Option<&str>| ServicePair {
+        active: active.to_owned(),
+        preview: preview.map(str::to_owned),
+    };
+    let request = RenderRequest {
+        tenant: Tenant::new("acme", "production").unwrap(),
+        application: "shop".to_owned(),
+        target: "staging".to_owned(),
+        namespace: Some("shop".to_owned()),
+        strategy: Some(Strategy::BlueGreen(BlueGreen::default())),
+        services: vec![pair("web", Some("web-preview")), pair("api", None)],
+        manifests: yaml::manifests("input.yaml", &text),
+    };
+    ArgoRenderer.render(&request).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn rendered_deployments_go_all_the_way_with_an_autoscaler_beside_them() {
+    let cluster = Cluster::start().await;
+    let first = rendered(1);
+    deployed(&cluster, &first).await;
+    finish(&cluster, &first, 1, Direction::Forward).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let live = cluster.get(&rollout("api")).await.unwrap();
+    assert_eq!(
+        live["metadata"]["generation"], 1,
+        "the controller finds it in its own form"
+    );
+
+    let second = rendered(2);
+    let before = cluster.objects.resource_version();
+    apply(&cluster, &second, 2).await.unwrap();
+    let mut tokens = Vec::new();
+    for name in ["web", "api"] {
+        let seen = until_at(&cluster, &second, name, 0).await;
+        assert_eq!(seen.pods.old_available, seen.pods.desired, "{seen:?}");
+        tokens.push((name, seen.expect));
+    }
+    for (name, expect) in &tokens {
+        let acted = act(&cluster, Action::Promote, name, expect.as_ref(), 3).await;
+        assert_eq!(acted.unwrap(), Acted::Done, "{name}");
+    }
+    for (name, _) in &tokens {
+        let done = until_done(&cluster, &second, name).await;
+        let acted = act(&cluster, Action::ShutDownOld, name, done.expect.as_ref(), 4).await;
+        assert_eq!(acted.unwrap(), Acted::Done, "{name}");
+    }
+    let finished = finish(&cluster, &second, 5, Direction::Forward).await.unwrap();
+    assert_eq!(finished.pruned.len(), 1, "the old settings: {finished:?}");
+    assert!(finished.kept.is_empty(), "{finished:?}");
+    // Users found pods in every state that the cluster was in.
+    for event in cluster.objects.events_since(before).unwrap() {
+        let name = event.object["metadata"]["name"].as_str().unwrap_or_default();
+        if *event.resource == aurora_k8s::sim::resource::ENDPOINTS && ["web", "api"].contains(&name) {
+            let ready = event.object["subsets"][0]["addresses"]
+                .as_array()
+                .map_or(0, Vec::len);
+            assert!(ready > 0, "{}", event.object);
+        }
+    }
 }

@@ -135,6 +135,27 @@ async fn a_cron_job_holds_no_stage_and_is_not_followed() {
     finish(&cluster, &both, 1, Direction::Forward).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_rolling_update_asks_nobody_and_keeps_its_bounds() {
+    let cluster = Cluster::start().await;
+    let rolling = |image: &str| {
+        let mut body = rollout_body("web", image);
+        body["spec"]["strategy"] = json!({"canary": {"maxSurge": "25%", "maxUnavailable": 0}});
+        plan([body])
+    };
+    deployed(&cluster, &rolling("shop:1")).await;
+    let before = cluster.objects.resource_version();
+    let second = rolling("shop:2");
+    apply(&cluster, &second, 2).await.unwrap();
+    let done = until(&cluster, &second, &rollout("web"), |seen| {
+        assert!(!matches!(seen.standing, Standing::AtPause { .. }), "{seen:?}");
+        seen.standing == Standing::Done
+    })
+    .await;
+    assert_eq!((done.pods.new_available, done.step), (4, None));
+    assert_eq!(lowest(&cluster, before), (4, 4));
+}
+
 fn autoscaler(least: u32) -> Value {
     json!({
         "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",

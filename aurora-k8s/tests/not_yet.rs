@@ -2,7 +2,6 @@
 //!
 //! Golden files show what is rendered; each row here says what is not yet, or what a file has no words for.
 #![cfg(feature = "render")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use aurora_core::deploy_file::{Problem, parse};
 

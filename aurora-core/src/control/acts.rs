@@ -192,19 +192,31 @@ impl ControlPlane {
         let Some((action, person)) = who(input) else {
             return Ok(());
         };
-        if !matches!(refused, Refused::Denied { .. }) {
-            return Ok(());
-        }
+        self.note_refused(scope, id, person, action, refused).await
+    }
+
+    /// Who was not let, and whose act came too late or made no sense.
+    pub(super) async fn note_refused(
+        &self,
+        scope: &Scope,
+        id: PipelineId,
+        person: &Person,
+        action: &str,
+        refused: &Refused,
+    ) -> Result<(), ControlError> {
+        let result = match refused {
+            Refused::Denied { .. } => "denied",
+            _ => "refused",
+        };
         let (now, unique) = (self.inner.clock.now(), self.inner.entropy.next_u64());
         let mut batch = Batch::new(scope.clone());
-        batch.puts.extend(audit::denied(
-            id,
+        let not_let = audit::NotLet {
             person,
             action,
-            refused.to_string(),
-            now,
-            unique,
-        ));
+            result,
+            why: refused.to_string(),
+        };
+        batch.puts.extend(audit::not_let(id, &not_let, now, unique));
         self.inner.store.commit(batch).await?;
         Ok(())
     }

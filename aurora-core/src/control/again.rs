@@ -77,7 +77,8 @@ impl ControlPlane {
             }
             let pipeline = self.known(&scope, id).await?;
             let recorded = if pipeline.is_final() {
-                let run = self.retry_run(&scope, &pipeline, act.target.as_deref()).await?;
+                let run = self.retry_run(&scope, &pipeline, act.target.as_deref()).await;
+                let run = self.noting(&scope, id, &person, "retry", run).await?;
                 self.start_run(door, &scope, run, &person, key.as_ref()).await?
             } else {
                 let (target, person) = (act.target.clone(), person.clone());
@@ -120,14 +121,14 @@ impl ControlPlane {
             let pipeline = self.known(&scope, id).await?;
             let target = act.target.as_deref();
             let recorded = if pipeline.is_final() {
-                let run = self.roll_back_run(&scope, &pipeline, target, act.to).await?;
+                let run = self.roll_back_run(&scope, &pipeline, target, act.to).await;
+                let run = self.noting(&scope, id, &person, "rollback", run).await?;
                 self.start_run(door, &scope, run, &person, key.as_ref()).await?
             } else {
-                let input = Input::RollBack {
-                    target: act.target.clone(),
-                    to: self.named(&scope, &pipeline, target, act.to).await?,
-                    person: person.clone(),
-                };
+                let to = self.named(&scope, &pipeline, target, act.to).await;
+                let to = self.noting(&scope, id, &person, "rollback", to).await?;
+                let (target, person) = (act.target.clone(), person.clone());
+                let input = Input::RollBack { target, to, person };
                 self.record_once(&scope, &pipeline, &input, key.as_ref()).await?
             };
             if let Some(recorded) = recorded {
@@ -189,6 +190,21 @@ impl ControlPlane {
             version: 1,
             cursor: Cursor::at(feed),
         })
+    }
+
+    /// An act that is refused is on record too.
+    async fn noting<T>(
+        &self,
+        scope: &Scope,
+        id: PipelineId,
+        person: &Person,
+        action: &str,
+        found: Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        if let Err(ControlError::Refused(refused)) = &found {
+            self.note_refused(scope, id, person, action, refused).await?;
+        }
+        found
     }
 
     async fn answered(&self, scope: &Scope, key: Option<&ActKey>) -> Result<Option<Recorded>, ControlError> {

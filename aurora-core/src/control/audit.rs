@@ -48,26 +48,33 @@ pub(super) fn line(pipeline: PipelineId, version: u64, event: &Event) -> Option<
     record(event.at, &format!("{pipeline}/{version}"), &line)
 }
 
-/// The audit line of somebody who was not let; `unique` keeps two of one moment apart.
-pub(super) fn denied(
+/// An act that was not let happen.
+pub(super) struct NotLet<'a> {
+    pub(super) person: &'a Person,
+    pub(super) action: &'a str,
+    /// `denied` to this person, or `refused` to everybody as things are.
+    pub(super) result: &'static str,
+    pub(super) why: String,
+}
+
+/// The audit line of an act that was not let happen; `unique` keeps two of one moment apart.
+pub(super) fn not_let(
     pipeline: PipelineId,
-    person: &Person,
-    action: &str,
-    why: String,
+    not_let: &NotLet<'_>,
     at: Timestamp,
     unique: u64,
 ) -> Option<(RecordKey, Bytes)> {
     let line = Line {
         v: 1,
         at,
-        actor: &person.actor,
-        action: action.to_owned(),
+        actor: &not_let.person.actor,
+        action: not_let.action.to_owned(),
         object: format!("pipeline/{pipeline}"),
-        result: "denied",
+        result: not_let.result,
         subject: Subject::default(),
         version: None,
-        comment: person.comment.as_deref(),
-        text: why,
+        comment: not_let.person.comment.as_deref(),
+        text: not_let.why.clone(),
     };
     record(at, &format!("{pipeline}/denied-{unique:016x}"), &line)
 }

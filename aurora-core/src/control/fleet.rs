@@ -136,6 +136,8 @@ impl ControlPlane {
         }
         for agent in connected {
             let first_seen = agents.get(&agent.name).and_then(|(view, _)| view.first_seen);
+            // The hub's clock says when it was last heard of, ours when it was first asked for.
+            let first_seen = first_seen.map(|first| first.min(agent.last_seen));
             let view = AgentView {
                 name: agent.name.clone(),
                 online: !agent.instances.is_empty(),
@@ -183,9 +185,14 @@ impl ControlPlane {
             let key = seen_key(agent.name.as_str());
             // Not remembered now is remembered the next time.
             if let Ok(None) = self.inner.store.get(&scope, &key).await {
+                let since = agent.instances.iter().map(|instance| instance.since);
                 let seen = Seen {
                     v: 1,
-                    first_seen: self.inner.clock.now(),
+                    // It was there before anybody asked for it.
+                    first_seen: since
+                        .chain([agent.last_seen, self.inner.clock.now()])
+                        .min()
+                        .unwrap_or(agent.last_seen),
                 };
                 batch
                     .puts

@@ -150,13 +150,18 @@ impl Walk<'_> {
             Shape::Older(of, ..) => *of,
             shape => shape,
         };
-        let fits = |shape: &&'static Shape| match (plain(shape), &at.node.kind) {
-            (Shape::Text(_) | Shape::Words(_), Kind::Text(_))
-            | (Shape::Whole { .. } | Shape::Number, Kind::Number(_))
-            | (Shape::List { .. }, Kind::List(_))
-            | (Shape::Map(_) | Shape::FullMap(_) | Shape::NullableMap(_) | Shape::Object(_), Kind::Map(_))
-            | (Shape::Anything, _) => true,
-            _ => false,
+        let fits = |shape: &&'static Shape| {
+            matches!(
+                (plain(shape), &at.node.kind),
+                (Shape::Text(_) | Shape::Words(_), Kind::Text(_))
+                    | (Shape::Whole { .. } | Shape::Number, Kind::Number(_))
+                    | (Shape::List { .. }, Kind::List(_))
+                    | (
+                        Shape::Map(_) | Shape::FullMap(_) | Shape::NullableMap(_) | Shape::Object(_),
+                        Kind::Map(_)
+                    )
+                    | (Shape::Anything, _)
+            )
         };
         if let Some(shape) = forms.iter().find(fits).or(forms.first()) {
             self.check(at, shape);
@@ -283,7 +288,7 @@ impl Walk<'_> {
             }
             (Some(_), Some(second)) => {
                 let message = format!("exactly one of {} can stand here", quoted(keys));
-                let hint = if object.name.ends_with("Step") {
+                let hint = if object.is_step() {
                     "one step per entry: give the other an entry of its own"
                 } else {
                     "take the others out"

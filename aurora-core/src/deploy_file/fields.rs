@@ -38,7 +38,7 @@ fn object(object: &'static Object, prefix: &str, rows: &mut Vec<FieldInfo>) {
 /// The rows of what a value holds.
 fn below(shape: &'static Shape, path: &str, rows: &mut Vec<FieldInfo>) {
     match shape {
-        Shape::Object(of) if !is_step(of) && of.name != SPAN.name => object(of, &format!("{path}."), rows),
+        Shape::Object(of) if !of.is_step() && of.name != SPAN.name => object(of, &format!("{path}."), rows),
         Shape::List { of, .. } => below(of, &format!("{path}[]"), rows),
         Shape::Map(of) | Shape::FullMap(of) | Shape::NullableMap(of) => {
             below(of, &format!("{path}.<name>"), rows)
@@ -85,7 +85,7 @@ fn value(shape: &Shape) -> String {
         Shape::NotOurs(_) => "not accepted".to_owned(),
         Shape::Number => "number".to_owned(),
         Shape::Object(of) if of.name == SPAN.name => "`{duration, unit}`".to_owned(),
-        Shape::Object(of) if is_step(of) => {
+        Shape::Object(of) if of.is_step() => {
             let keys: Vec<&str> = of.fields.iter().map(|field| field.key).collect();
             format!("step: one of {}", keys.join(", "))
         }
@@ -95,8 +95,4 @@ fn value(shape: &Shape) -> String {
         Shape::Whole { least, most } => format!("whole number from {least} to {most}"),
         Shape::Words(words) => words.all.join(", "),
     }
-}
-
-fn is_step(object: &Object) -> bool {
-    object.name.ends_with("Step") && object.name != "AnalysisStep"
 }

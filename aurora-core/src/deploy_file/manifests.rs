@@ -15,6 +15,9 @@ pub const MAX_MANIFEST_BYTES: usize = 4 * 1024 * 1024;
 /// Documents of one manifest file beyond this number are refused.
 const MAX_DOCUMENTS: usize = 1024;
 
+/// Each target holds its own manifests: this many bytes of text, counted for each target that they are for.
+const MAX_COPIED_BYTES: usize = 128 * 1024 * 1024;
+
 /// Reads the objects of one manifest text, in order; `List` objects come out as their items.
 ///
 /// # Errors
@@ -38,8 +41,30 @@ pub fn manifests(
         .map(|target| (target.clone(), Vec::new()))
         .collect();
     let mut problems = Vec::new();
+    let mut room = MAX_COPIED_BYTES;
     for (index, source) in deploy.manifests.iter().enumerate() {
         let mut read = Vec::new();
+        let bytes = match &source.from {
+            ManifestFrom::Inline(text) => text.len(),
+            ManifestFrom::Path(path) => files
+                .0
+                .get(path)
+                .into_iter()
+                .flatten()
+                .map(|file| file.text.len())
+                .sum(),
+        };
+        let copies = source.targets.as_ref().map_or(of_target.len(), Vec::len);
+        let Some(left) = room.checked_sub(bytes.saturating_mul(copies)) else {
+            let message = format!(
+                "the manifests have more than {MAX_COPIED_BYTES} bytes, counted for each of the targets they are for"
+            );
+            let problem = Problem::error("tooLarge", format!("/manifests/{index}"), message)
+                .with_hint("say with `targets` which manifests are for which targets");
+            problems.push(problem.at(name, source.line, 1));
+            break;
+        };
+        room = left;
         match &source.from {
             ManifestFrom::Inline(text) => match read_from(text, name, source.line.saturating_sub(1)) {
                 Ok(manifests) => read.extend(manifests),

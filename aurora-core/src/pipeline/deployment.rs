@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::event::{Answer, AskedAct, Cause, Deed, End, Evidence, LastGood, SubmittedTarget};
+use super::event::{Answer, AskedAct, Cause, Deed, End, Evidence, ExternalDeed, LastGood, SubmittedTarget};
 use super::gate::{Gate, GateState, Place};
 use crate::account::AccountName;
 use crate::command::Direction;
@@ -51,6 +51,8 @@ pub struct Deployment {
     pub retried: u32,
     /// Who did that last.
     pub retried_by: Option<Deed>,
+    /// What others did past Aurora, the last of it.
+    pub external: Vec<External>,
     /// The agent cannot be reached.
     pub away: Option<Away>,
     /// Why it failed.
@@ -142,6 +144,19 @@ pub struct ActState {
     pub answer: Option<(Answer, Timestamp)>,
 }
 
+/// What somebody did in the cluster, past Aurora.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct External {
+    /// When it was seen.
+    pub at: Timestamp,
+    /// To which object.
+    pub object: ObjectRef,
+    /// What.
+    pub deed: ExternalDeed,
+    /// What is known of who it was.
+    pub by: String,
+}
+
 /// The agent cannot be reached.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Away {
@@ -217,6 +232,7 @@ impl Deployment {
             taken_back: None,
             retried: 0,
             retried_by: None,
+            external: Vec::new(),
             away: None,
             failed: None,
             failed_at: None,

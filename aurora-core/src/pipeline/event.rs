@@ -415,6 +415,7 @@ pub enum Answer {
 }
 
 /// What somebody did past Aurora.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ExternalDeed {

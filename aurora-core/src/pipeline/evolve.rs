@@ -5,12 +5,15 @@ use std::mem::discriminant;
 use jiff::Timestamp;
 
 use super::decide::rules;
-use super::deployment::{ActState, Away, Deployment, Phase, Run, SeenLevel, Stage};
+use super::deployment::{ActState, Away, Deployment, External, Phase, Run, SeenLevel, Stage};
 use super::event::{Deed, Event, Evidence, Submitted, What};
 use super::gate::{GateRef, GateState, Place};
 use super::{Ended, Parked, Pipeline, StopReason, Stopping};
 use crate::command::{Action, Direction};
 use crate::progress::{Progress, Standing};
+
+/// So many deeds of others are kept in the state; the timeline has them all.
+const MAX_EXTERNAL: usize = 20;
 
 /// The state after an event. An event that does not fit parks the pipeline.
 #[must_use]
@@ -178,6 +181,16 @@ fn fold_target(target: &mut Deployment, version: u64, event: &Event) {
             drop_gates(target, at);
         }
         What::TargetRetried { .. } => retried(target, event.by.clone()),
+        What::ExternalSeen { object, deed, by, .. } => {
+            target.external.push(External {
+                at,
+                object: object.clone(),
+                deed: *deed,
+                by: by.clone(),
+            });
+            let more = target.external.len().saturating_sub(MAX_EXTERNAL);
+            target.external.drain(..more);
+        }
         What::AgentAway { code, message, .. } => {
             if target.away.is_none() {
                 target.away = Some(Away {

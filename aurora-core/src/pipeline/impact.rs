@@ -341,8 +341,13 @@ fn serving(pipeline: &Pipeline, target: &Deployment) -> Version {
     match &target.phase {
         Phase::Running(run) if !run.undo => own(real_weight(target)),
         Phase::After => own(Some(100)),
-        Phase::Ended { end, .. } if *end == End::Succeeded => own(Some(100)),
-        Phase::Ended { end, .. } if matches!(end, End::Failed | End::LeftAsIs) => own(None),
+        Phase::Ended {
+            end: End::Succeeded, ..
+        } => own(Some(100)),
+        Phase::Ended {
+            end: End::Failed | End::LeftAsIs,
+            ..
+        } => own(None),
         _ => target
             .back_to
             .as_ref()

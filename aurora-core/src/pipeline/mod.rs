@@ -46,7 +46,7 @@ use crate::principal::{Actor, ClientProduct};
 use crate::strategy::Span;
 
 pub use decide::{Approver, Heard, Input, Person, Refused, decide};
-pub use deployment::{ActState, Away, Deployment, Phase, Run, SeenLevel, Stage};
+pub use deployment::{ActState, Away, Deployment, External, Phase, Run, SeenLevel, Stage};
 pub use event::{
     Answer, AskedAct, Cause, Deed, End, Event, Evidence, ExternalDeed, LastGood, Origin, OriginKind,
     RolledBack, Submitted, SubmittedTarget, What,
@@ -61,8 +61,8 @@ pub use stored::{UnreadableEvent, decode, encode};
 pub use timeline::{TimelineEntry, timeline_entry};
 pub(crate) use view::evidence_views;
 pub use view::{
-    ChangeRow, EvidenceView, GateView, PipelineView, RolloutView, StepView, StoppingView, Summary, TargetRow,
-    TargetView, summary, view,
+    ChangeRow, EvidenceView, ExternalView, GateView, PipelineView, RolloutView, StepView, StoppingView,
+    Summary, TargetRow, TargetView, summary, view,
 };
 pub use waiting::{
     ActionView, Blocker, DeniedView, Field, Given, Need, Reason, Rule, Subject, Viewer, Waiting,

@@ -10,7 +10,7 @@ use super::gate::{GateRef, Place};
 use super::waiting::Subject;
 use crate::command::{Acted, Action};
 use crate::id::{CommandId, PipelineId};
-use crate::principal::Actor;
+use crate::principal::{Actor, Channel, PrincipalKind};
 
 /// One line of a pipeline's timeline.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -50,12 +50,29 @@ pub fn timeline_entry(pipeline: PipelineId, version: u64, event: &Event) -> Time
         kind: kind.to_owned(),
         phase: phase.to_owned(),
         subject: subject(what),
-        actor: event.by.as_ref().map(|by| by.actor.clone()),
+        actor: match what {
+            What::ExternalSeen { by, .. } => Some(outsider(by)),
+            _ => event.by.as_ref().map(|by| by.actor.clone()),
+        },
         comment: event.by.as_ref().and_then(|by| by.comment.clone()),
         text: text(what),
         commands: (0..commands(what))
             .map(|ordinal| CommandId::derive(pipeline, version, ordinal))
             .collect(),
+    }
+}
+
+/// Somebody who acted in the cluster, past Aurora; the cluster knows them at most by their program.
+fn outsider(by: &str) -> Actor {
+    let name = if by.is_empty() { "somebody" } else { by };
+    Actor {
+        kind: PrincipalKind::User,
+        id: name.to_owned(),
+        display: name.to_owned(),
+        via: Channel::External,
+        client: None,
+        on_behalf_of: None,
+        basis: None,
     }
 }
 

@@ -416,3 +416,58 @@ async fn objects_of_somebody_else_fail_the_target_by_name() {
     assert!(failed.details[0].contains("aurora.dev/adopt"), "{failed:#?}");
     assert_eq!(pipeline.ended.unwrap().rolled_back, Some(RolledBack::No));
 }
+
+/// What somebody does to the cluster with their own hands.
+fn by_hand(world: &World, deed: ExternalDeed) {
+    let (cluster, shop) = (world.cluster("staging"), rollout("shop"));
+    match deed {
+        ExternalDeed::Aborted => cluster.act_by_hand(&shop, Action::Abort),
+        ExternalDeed::Changed => cluster.edit_by_hand(&shop, |body| {
+            body["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:evil");
+        }),
+        ExternalDeed::Deleted => cluster.delete_by_hand(&shop),
+        ExternalDeed::Paused => cluster.act_by_hand(&shop, Action::Pause),
+        ExternalDeed::Promoted => {
+            for name in crate::world::DEPLOYMENTS {
+                cluster.act_by_hand(&rollout(name), Action::Promote);
+            }
+        }
+        ExternalDeed::ShutDown => panic!("a canary has no older version that waits"),
+    }
+}
+
+/// Each deed of others is on the timeline as theirs, and with its target.
+#[tokio::test(start_paused = true)]
+async fn what_others_do_in_the_cluster_is_shown_as_external() {
+    for deed in [
+        ExternalDeed::Aborted,
+        ExternalDeed::Changed,
+        ExternalDeed::Deleted,
+        ExternalDeed::Paused,
+        ExternalDeed::Promoted,
+    ] {
+        let (world, plane, _tasks) = settled(&["staging"]).await;
+        let targets = [("staging", target("staging", &[]))];
+        let id = submit(&plane, file("shop", "app:2", canary(), &targets)).await;
+        world.until(id, |p| stands(p, "staging/step/1")).await;
+        by_hand(&world, deed);
+        let is_it = |seen: &aurora_core::pipeline::External| seen.deed == deed;
+        world
+            .until(id, |p| p.targets["staging"].external.iter().any(is_it))
+            .await;
+        let seen = see(&plane, id).await;
+        let shown = &seen.targets[0].external;
+        assert!(
+            shown
+                .iter()
+                .any(|seen| seen.deed == deed && seen.object.kind == "Rollout"),
+            "{deed:?}: {shown:#?}"
+        );
+        let timeline = plane.timeline(&crate::world::reader(), id, 0, 500).await.unwrap();
+        let line = timeline.entries.iter().find(|line| line.kind == "externalSeen");
+        let line = line.unwrap_or_else(|| panic!("{deed:?} is on the timeline"));
+        let actor = line.actor.as_ref().unwrap();
+        assert_eq!(actor.via, aurora_core::principal::Channel::External, "{deed:?}");
+        assert_eq!(line.phase, "seen");
+    }
+}

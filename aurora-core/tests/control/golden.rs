@@ -1,5 +1,4 @@
-//! Stored events are for ever: each file of `tests/golden/events` and `tests/golden/blue_green` was written by a
-//! released program.
+//! Stored events are for ever: each file of `tests/golden/events` was written by a released program.
 
 use std::collections::BTreeSet;
 use std::fs;

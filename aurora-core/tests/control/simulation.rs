@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aurora_core::account::AgentKey;
 use aurora_core::command::{Action, Direction, Outcome, Update};
-use aurora_core::control::{ControlPlane, SubmitError};
-use aurora_core::deploy_file::DeployFile;
+use aurora_core::control::{ControlPlane, SubmitError, TargetAct};
+use aurora_core::deploy_file::{DeployFile, InProgress};
+use aurora_core::digest::Digest;
 use aurora_core::entropy::Entropy;
 use aurora_core::error::ErrorKind;
 use aurora_core::id::PipelineId;
@@ -128,7 +129,7 @@ struct Simulation {
     chance: Chance,
     router: NoisyRouter,
     weather: Weather,
-    submitted: Mutex<BTreeMap<PipelineId, DeployFile>>,
+    submitted: Mutex<BTreeSet<PipelineId>>,
 }
 
 fn random_pause(chance: &Chance) -> Pause {
@@ -271,7 +272,10 @@ impl Simulation {
                     }
                 }
             }
-            let file = random_file(&self.chance, application, way, &image);
+            let mut file = random_file(&self.chance, application, way, &image);
+            if self.chance.percent(60) {
+                file.in_progress = InProgress::EnqueueOne;
+            }
             loop {
                 tokio::time::sleep(self.chance.seconds(120)).await;
                 let submitted = plane
@@ -279,7 +283,7 @@ impl Simulation {
                     .await;
                 match submitted {
                     Ok(submitted) => {
-                        self.submitted.lock().unwrap().insert(submitted.pipeline, file);
+                        self.submitted.lock().unwrap().insert(submitted.pipeline);
                         break;
                     }
                     Err(SubmitError::Busy { .. }) => {}
@@ -290,7 +294,7 @@ impl Simulation {
     }
 
     fn ids(&self) -> Vec<PipelineId> {
-        self.submitted.lock().unwrap().keys().copied().collect()
+        self.submitted.lock().unwrap().iter().copied().collect()
     }
 
     /// People: they approve, refuse, cancel, and some may not.
@@ -300,6 +304,7 @@ impl Simulation {
             tokio::time::sleep(self.chance.seconds(100)).await;
             for id in self.ids() {
                 let pipeline = self.world.pipeline(id).await;
+                self.begin_again(&plane, &pipeline).await;
                 if pipeline.is_final() {
                     continue;
                 }
@@ -336,6 +341,51 @@ impl Simulation {
                     }
                 }
             }
+        }
+    }
+
+    /// People who skip, retry and roll back, in runs that go on and of runs that are over.
+    async fn begin_again(&self, plane: &ControlPlane, pipeline: &Pipeline) {
+        let (id, ada) = (pipeline.id, deployer("ada", &[]));
+        let targets: Vec<&String> = pipeline.targets.keys().collect();
+        let of = |target: &str| TargetAct {
+            target: Some(target.to_owned()),
+            ..TargetAct::default()
+        };
+        let target = *self.chance.pick(&targets);
+        let timer = pipeline.targets.values().find_map(|t| {
+            let mut gates = t.standing_gates();
+            gates
+                .find(|(_, g)| !g.wants_approval())
+                .map(|(p, _)| GateRef::new(&t.name, p))
+        });
+        if let Some(gate) = timer.filter(|_| self.chance.percent(20)) {
+            let _ = plane.skip(&ada, &door(), id, yes(&gate.to_string())).await;
+        }
+        // New runs are made only while there is time for them to come to their end.
+        if pipeline.is_final() && !self.router.is_noisy() {
+            return;
+        }
+        let failed = pipeline
+            .targets
+            .values()
+            .find(|t| t.is_over() && !t.ended_as(End::Succeeded));
+        let done = match (self.chance.below(40), failed) {
+            (0..16, Some(failed)) if !pipeline.is_final() => {
+                plane.retry(&ada, &door(), id, of(&failed.name)).await
+            }
+            (0 | 1, _) => plane.retry(&ada, &door(), id, TargetAct::default()).await,
+            (2, _) => plane.retry(&ada, &door(), id, of(target)).await,
+            (3, _) => plane.roll_back(&ada, &door(), id, of(target)).await,
+            (4..7, _) => {
+                let to = Some(*self.chance.pick(&self.ids()));
+                let act = TargetAct { to, ..of(target) };
+                plane.roll_back(&ada, &door(), id, act).await
+            }
+            _ => return,
+        };
+        if let Ok(recorded) = done {
+            self.submitted.lock().unwrap().insert(recorded.pipeline);
         }
     }
 
@@ -449,8 +499,10 @@ impl Simulation {
                     }
                 }
             }
-            for id in self.ids() {
+            let mut waited = BTreeSet::new();
+            while let Some(id) = self.ids().into_iter().find(|id| !waited.contains(id)) {
                 self.world.ended(id).await;
+                waited.insert(id);
             }
         };
         tokio::select! {
@@ -464,7 +516,8 @@ impl Simulation {
     }
 
     async fn check(&self) {
-        assert_eq!(self.ids().len(), APPLICATIONS.len() * ROUNDS);
+        assert!(self.ids().len() >= APPLICATIONS.len() * ROUNDS);
+        let mut holds = Holds::default();
         let mut running: BTreeMap<String, PipelineId> = BTreeMap::new();
         let mut pipelines: BTreeMap<PipelineId, Pipeline> = BTreeMap::new();
         for stored in self.world.store.events(&self.world.scope()) {
@@ -480,13 +533,23 @@ impl Simulation {
             let after = evolve(before, &event);
             assert_eq!((after.version, &after.parked), (stored.version, &None));
             match &event.what {
-                What::Submitted(submitted) => {
-                    let other = running.insert(submitted.application.clone(), id);
-                    assert_eq!(other, None, "two runs of {} at once", submitted.application);
+                What::Submitted(submitted) if submitted.behind.is_some() => {
+                    let held = running.get(&submitted.application);
+                    assert_eq!(
+                        held,
+                        submitted.behind.as_ref(),
+                        "it waits for the run that is under way"
+                    );
                 }
+                What::Submitted(_) | What::Dequeued => {
+                    let other = running.insert(after.application.clone(), id);
+                    assert_eq!(other, None, "two runs of {} at once", after.application);
+                }
+                What::PipelineEnded { .. } if after.behind.is_some() => {}
                 What::PipelineEnded { .. } => assert_eq!(running.remove(&after.application), Some(id)),
                 _ => {}
             }
+            holds.follow(&after, &event);
             // Between the events of one batch nobody looks.
             if decide(&after, Input::Tick, after.changed_at).unwrap().is_empty() {
                 check_waiting(&after);
@@ -496,45 +559,29 @@ impl Simulation {
         assert!(running.is_empty());
         assert!(pipelines.values().all(Pipeline::is_final));
         if !self.weather.hands {
-            self.check_acts();
-            self.check_clusters(&pipelines);
+            self.check_acts(&holds);
+            self.check_clusters(&holds);
         }
     }
 
-    /// What each cluster holds in the end is the last version that succeeded there, whatever came after it.
-    fn check_clusters(&self, pipelines: &BTreeMap<PipelineId, Pipeline>) {
-        // Absent: nothing can be said, since a failure left its objects behind.
-        let mut images: BTreeMap<(String, String), Option<String>> = BTreeMap::new();
-        for pipeline in pipelines.values() {
-            let image = pipeline.description.rsplit(' ').next().unwrap().to_owned();
-            for target in pipeline.targets.values() {
-                let place = (target.account.to_string(), target.namespace.clone());
-                let Phase::Ended { end, .. } = target.phase else {
-                    panic!("{place:?} has not ended");
-                };
-                match end {
-                    End::Succeeded => drop(images.insert(place, Some(image.clone()))),
-                    End::NeverStarted | End::RolledBack => {}
-                    End::Failed | End::LeftAsIs | End::RollbackFailed => drop(images.insert(place, None)),
-                }
-            }
-        }
-        for ((account, namespace), image) in images {
+    /// What each cluster holds in the end is the last version that succeeded there, or that somebody went back to.
+    fn check_clusters(&self, holds: &Holds) {
+        for ((account, namespace), image) in &holds.images {
             let Some(image) = image else { continue };
             for name in DEPLOYMENTS {
-                let object = ObjectRef::new("argoproj.io", "Rollout", &namespace, name);
-                let body = self.world.cluster(&account).object(&object).unwrap();
+                let object = ObjectRef::new("argoproj.io", "Rollout", namespace, name);
+                let body = self.world.cluster(account).object(&object).unwrap();
                 let held = &body["spec"]["template"]["spec"]["containers"][0]["image"];
                 assert_eq!(held, &json!(image), "{account} {object}");
             }
         }
     }
 
-    /// Per gate (an object's revision and step) one promote took effect, per object and stamp one apply, and per
-    /// revision one end of the old version.
-    fn check_acts(&self) {
+    /// Per gate (an object's revision and step) and beginning of a plan one promote took effect, per object and
+    /// stamp one apply, and as often one end of the old version.
+    fn check_acts(&self, holds: &Holds) {
         for (account, cluster) in &self.world.clusters {
-            let (mut seen, mut applied, mut ended) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+            let (mut seen, mut applied, mut ended) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
             for write in cluster.writes() {
                 if let Write::Acted {
                     object,
@@ -543,9 +590,14 @@ impl Simulation {
                     step,
                 } = write
                 {
+                    let begun = holds.begun(account, &object.namespace);
                     let gate = (object, revision, step);
-                    assert!(!seen.contains(&gate), "{account}: {gate:?} was promoted twice");
-                    seen.insert(gate);
+                    let times = seen.entry(gate.clone()).or_insert(0);
+                    *times += 1;
+                    assert!(
+                        *times <= begun,
+                        "{account}: {gate:?} was promoted {times} times in {begun}"
+                    );
                 } else if let Write::Acted {
                     object,
                     action: Action::ShutDownOld,
@@ -553,9 +605,12 @@ impl Simulation {
                     ..
                 } = write
                 {
+                    let begun = holds.begun(account, &object.namespace);
+                    let times = ended.entry((object.clone(), revision)).or_insert(0);
+                    *times += 1;
                     assert!(
-                        ended.insert((object.clone(), revision)),
-                        "{account}: an old version of {object} was ended twice"
+                        *times <= begun,
+                        "{account}: an old version of {object} was ended {times} times in {begun}"
                     );
                 } else if let Write::Applied { object, stamp } = write {
                     assert!(
@@ -565,6 +620,52 @@ impl Simulation {
                 }
             }
         }
+    }
+}
+
+/// What each place is to hold, by the order of events.
+#[derive(Default)]
+struct Holds {
+    /// Absent: nothing can be said, since a failure left its objects behind.
+    images: BTreeMap<(String, String), Option<String>>,
+    /// The image of each plan.
+    plans: BTreeMap<Digest, String>,
+    /// How often each plan was begun in a place.
+    begun: BTreeMap<((String, String), Digest), usize>,
+}
+
+impl Holds {
+    fn follow(&mut self, pipeline: &Pipeline, event: &aurora_core::pipeline::Event) {
+        if let What::Submitted(submitted) = &event.what {
+            let image = submitted.description.rsplit(' ').next().unwrap();
+            for target in submitted.targets.values() {
+                self.plans.insert(target.plan, image.to_owned());
+            }
+        }
+        let Some(target) = event.what.target().map(|name| &pipeline.targets[name]) else {
+            return;
+        };
+        let place = (target.account.to_string(), target.namespace.clone());
+        match &event.what {
+            What::TargetStarted { .. } => *self.begun.entry((place, target.plan)).or_insert(0) += 1,
+            What::TargetEnded { end, .. } => match end {
+                End::Succeeded => drop(self.images.insert(place, self.plans.get(&target.plan).cloned())),
+                End::RolledBack => {
+                    let back = target.back_to.as_ref().expect("it went back to something");
+                    self.images.insert(place, self.plans.get(&back.plan).cloned());
+                }
+                End::NeverStarted => {}
+                End::Failed | End::LeftAsIs | End::RollbackFailed => drop(self.images.insert(place, None)),
+            },
+            _ => {}
+        }
+    }
+
+    /// The most beginnings that any plan had in a place.
+    fn begun(&self, account: &str, namespace: &str) -> usize {
+        let there = |place: &(String, String)| place.0 == account && place.1 == namespace;
+        let begun = self.begun.iter().filter(|((place, _), _)| there(place));
+        begun.map(|(_, times)| *times).max().unwrap_or(0)
     }
 }
 
@@ -600,6 +701,27 @@ fn check_event(before: &Pipeline, event: &aurora_core::pipeline::Event) {
                 }
             }
             assert!(before.stopping.is_none());
+        }
+        What::GateSkipped { gate } => {
+            let state = before.gate(gate).unwrap();
+            assert!(
+                state.standing_since().is_some() && !state.wants_approval(),
+                "{gate} was skipped"
+            );
+            assert_eq!(event.by.as_ref().unwrap().actor.id, "ada");
+            assert!(before.stopping.is_none());
+        }
+        What::TargetRetried { target } => {
+            let target = &before.targets[target];
+            assert!(target.is_over() && !target.ended_as(End::Succeeded) && before.stopping.is_none());
+        }
+        What::RollbackStarted { target, to } => {
+            let target = &before.targets[target];
+            assert!(
+                to.is_some() || target.last_good.is_some(),
+                "there is something to go back to"
+            );
+            assert!(target.started_at.is_some());
         }
         What::ActsAsked { target, acts, .. } => check_asked(&before.targets[target], acts),
         What::GateReached { gate } if gate.place.is_of_strategy() => {
@@ -702,7 +824,7 @@ fn trace(seed: u64) -> Vec<u8> {
 }
 
 /// What the seeds together have to meet, or they show nothing of it.
-const MET: [&str; 8] = [
+const MET: [&str; 16] = [
     "\"action\":\"promote\"",
     "\"action\":\"promoteFull\"",
     "\"action\":\"shutDownOld\"",
@@ -711,6 +833,14 @@ const MET: [&str; 8] = [
     "\"type\":\"gatePassed\"",
     "/redirect/1",
     "/shutdown/1",
+    "\"type\":\"dequeued\"",
+    "\"type\":\"gateSkipped\"",
+    "\"type\":\"rollbackStarted\"",
+    "\"type\":\"superseded\"",
+    "\"type\":\"targetRetried\"",
+    "\"origin\":{\"kind\":\"retry\"",
+    "\"origin\":{\"kind\":\"rollBack\"",
+    ",\"to\":{\"pipeline\":",
 ];
 
 fn replay(seeds: std::ops::Range<u64>) {

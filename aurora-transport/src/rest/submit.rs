@@ -21,7 +21,7 @@ use super::{Api, reading};
 /// The media type of the older product's clients.
 const START: &str = "application/vnd.start.kubernetes.pipeline.v2+json";
 /// The same for a deploy file that lies elsewhere.
-const START_BY_LINK: &str = "application/vnd.start.kubernetes.pipeline.v2.link+json";
+pub(super) const START_BY_LINK: &str = "application/vnd.start.kubernetes.pipeline.v2.link+json";
 /// The name of the deploy file where the client calls it; stands in problems.
 pub const FILE_NAME: HeaderName = HeaderName::from_static("x-aurora-file-name");
 const MAX_FILE_NAME: usize = 256;

@@ -9,8 +9,8 @@ use anyhow::Result;
 use aurora_bin::figures::publish_agent;
 use aurora_bin::health::Health;
 use aurora_bin::process::{self, Process};
-use aurora_core::port::clock::SystemClock;
 use aurora_core::agent::{Agent, AgentHealth, AgentState};
+use aurora_core::port::clock::SystemClock;
 use aurora_k8s::execute::KubeExecutor;
 use tokio::sync::watch;
 

@@ -294,11 +294,18 @@ async fn told_to_stop_during_an_apply_it_finishes_it_and_ends_with_0() {
         direction: Direction::Forward,
     };
     let order = Order::new(laws::command(1, PATIENCE, Verb::Apply(apply))).with_blob(plan.to_bytes().into());
-    let key = AgentKey::new(Tenant::new("acme", "main").unwrap(), AgentName::new("staging").unwrap());
+    let key = AgentKey::new(
+        Tenant::new("acme", "main").unwrap(),
+        AgentName::new("staging").unwrap(),
+    );
     let mut updates = world.running.hub.route(&key, order).await.unwrap();
     let mut told = false;
     let outcome = loop {
-        match tokio::time::timeout(PATIENCE, updates.next()).await.unwrap().unwrap() {
+        match tokio::time::timeout(PATIENCE, updates.next())
+            .await
+            .unwrap()
+            .unwrap()
+        {
             Update::Finished(outcome) => break outcome,
             Update::Stage { .. } if !told => {
                 told = true;
@@ -313,7 +320,10 @@ async fn told_to_stop_during_an_apply_it_finishes_it_and_ends_with_0() {
         panic!("{outcome:?}: {}", said(&mut child).await);
     };
     assert_eq!(applied.changed as usize, OBJECTS);
-    let ended = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, child.wait())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(ended.code(), Some(0), "{}", said(&mut child).await);
 }
 
@@ -333,10 +343,19 @@ async fn its_metrics_are_those_of_the_page() {
     })
     .await;
     let named = |line: &str| line.split([' ', '{']).next().unwrap_or_default().to_owned();
-    let found: BTreeSet<_> = text.lines().filter(|line| line.starts_with("aurora_")).map(named).collect();
+    let found: BTreeSet<_> = text
+        .lines()
+        .filter(|line| line.starts_with("aurora_"))
+        .map(named)
+        .collect();
     let page = include_str!("../../../docs/operating.md");
-    let rows = page.lines().filter(|line| line.starts_with("| `aurora_") && line.contains("| agent |"));
-    let expected: BTreeSet<_> = rows.filter_map(|row| row.split('`').nth(1)).map(str::to_owned).collect();
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| `aurora_") && line.contains("| agent |"));
+    let expected: BTreeSet<_> = rows
+        .filter_map(|row| row.split('`').nth(1))
+        .map(str::to_owned)
+        .collect();
     assert_eq!(found, expected, "{text}");
 }
 
@@ -370,6 +389,8 @@ async fn every_mistake_is_listed_and_the_exit_code_is_64() {
             "https://issuer.example",
             "--kubeconfig",
             "x",
+            "--replicas",
+            "0",
         ])
         .output()
         .await
@@ -378,6 +399,7 @@ async fn every_mistake_is_listed_and_the_exit_code_is_64() {
     let said = String::from_utf8(ended.stderr).unwrap();
     for expected in [
         "name: `-` is not an agent name",
+        "replicas: at least 1",
         "hub: ",
         "clientId: is missing",
         "clientSecret: is missing",

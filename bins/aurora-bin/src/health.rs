@@ -78,7 +78,11 @@ impl Health {
     }
 
     fn collect(&self) {
-        let collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let collectors = self
+            .collectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         for collector in collectors {
             (collector.0)();
         }

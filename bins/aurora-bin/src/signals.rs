@@ -46,6 +46,10 @@ impl Signals {
     }
 
     /// Waits for the next one and ends the process without waiting for anything.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "who asks twice does not want to wait for main either"
+    )]
     pub async fn end_at_the_next(&mut self) {
         self.next().await;
         std::process::exit(INTERRUPTED);

@@ -79,11 +79,16 @@ pub(crate) fn backup(args: &BackupArgs, output: Output) -> Result<Exit> {
     for name in STORES {
         back_up(&from.join(name), &args.to.join(name))?;
     }
-    let copied = KEYS.into_iter().chain(STORES).filter(|name| args.to.join(name).is_file());
+    let copied = KEYS
+        .into_iter()
+        .chain(STORES)
+        .filter(|name| args.to.join(name).is_file());
     let contents = Contents {
         version: 1,
         at: SystemClock.now(),
-        files: copied.map(|name| Copied::of(&args.to, name)).collect::<Result<_>>()?,
+        files: copied
+            .map(|name| Copied::of(&args.to, name))
+            .collect::<Result<_>>()?,
     };
     write_private(&args.to.join(LIST), &serde_json::to_string_pretty(&contents)?)?;
     said(output, "backup", &args.to, contents.files.len())
@@ -92,8 +97,12 @@ pub(crate) fn backup(args: &BackupArgs, output: Output) -> Result<Exit> {
 /// `aurora restore`.
 pub(crate) fn restore(args: &RestoreArgs, output: Output) -> Result<Exit> {
     let list = args.from.join(LIST);
-    let text = fs::read_to_string(&list)
-        .with_context(|| format!("{} is no backup, or one that was not finished", args.from.display()))?;
+    let text = fs::read_to_string(&list).with_context(|| {
+        format!(
+            "{} is no backup, or one that was not finished",
+            args.from.display()
+        )
+    })?;
     let contents: Contents =
         serde_json::from_str(&text).with_context(|| format!("{} cannot be read", list.display()))?;
     ensure!(
@@ -165,7 +174,10 @@ fn said(output: Output, what: &str, place: &Path, files: usize) -> Result<Exit> 
             place.display(),
             place.display()
         ),
-        _ => format!("{} is a backup that was read back and is sound; it holds keys: keep it private\n", place.display()),
+        _ => format!(
+            "{} is a backup that was read back and is sound; it holds keys: keep it private\n",
+            place.display()
+        ),
     })?;
     Ok(Exit::Succeeded)
 }

@@ -223,6 +223,8 @@ pub(crate) enum DeployCommand {
 Examples:
   aurora deploy start -f deploy.yaml
   aurora deploy start -f deploy.yaml --watch
+  aurora deploy start -f deploy.yaml --target staging --add-context build=1234
+  aurora deploy start -f https://files.example.test/deploy.yaml     the server reads it
   aurora deploy start -f deploy.yaml --application shop-2 --watch --timeout 1800 -o json")]
 pub(crate) struct StartArgs {
     /// The deploy file.
@@ -240,6 +242,9 @@ pub(crate) struct StartArgs {
     /// A run-wide variable beside those of the file, which it overrides; repeat, or put commas between them.
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = variable)]
     pub add_context: Vec<(String, String)>,
+    /// Every target goes to this account; only for a deploy file at a URL.
+    #[arg(long, value_name = "NAME")]
+    pub account: Option<String>,
     /// Makes repeats of this call start one pipeline only; made up unless given.
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use anyhow::Result;
 use aurora_core::control::PipelineQuery;
+use aurora_core::deploy_file::is_url;
 use aurora_core::id::PipelineId;
 use aurora_core::pipeline::PipelineView;
-use aurora_transport::rest::client::{Client, SubmitRequest};
+use aurora_transport::rest::client::{Client, LinkRequest, SubmitRequest};
 
 use crate::acts::{self, GateAct};
 use crate::cli::{DeployCommand, ListArgs, Output, StartArgs, StatusArgs};
 use crate::online::{client, pipeline_id, refused};
 use crate::watch::follow::{Followed, Screen, exit_of, follow};
 use crate::watch::tree::{serde_name, tree};
-use crate::words::StateWord;
-use crate::{print, submission};
+use crate::{print, submission, words};
 use aurora_bin::exit::Exit;
 
 /// Does what was asked.
@@ -36,6 +36,13 @@ pub(crate) async fn run(command: &DeployCommand, output: Output, context: Option
 }
 
 async fn start(client: &Client, args: &StartArgs, output: Output) -> Result<Exit> {
+    if let Some(url) = args.file.file.to_str().filter(|text| is_url(text)) {
+        return start_by_link(client, args, url, output).await;
+    }
+    if args.account.is_some() {
+        let problem = "--account is for a deploy file at a URL; write the account into the file";
+        return print::failure(output, "usage", problem, Exit::Usage);
+    }
     let overrides = submission::Overrides {
         application: args.file.application.as_deref(),
         context: &args.add_context,
@@ -56,19 +63,49 @@ async fn start(client: &Client, args: &StartArgs, output: Output) -> Result<Exit
     for warning in &answer.warnings {
         print::note(&format!("warning: {warning}"));
     }
+    started(client, args, output, answer.pipeline_id, &answer).await
+}
+
+/// Has the server read a deploy file, and what lies beside it.
+async fn start_by_link(client: &Client, args: &StartArgs, url: &str, output: Output) -> Result<Exit> {
+    if args.file.application.is_some() || !args.add_context.is_empty() {
+        let problem = "--application and --add-context are for a deploy file on this machine: the server reads the one at the URL as it is";
+        return print::failure(output, "usage", problem, Exit::Usage);
+    }
+    let mut link = LinkRequest::new(url);
+    link.account.clone_from(&args.account);
+    link.targets.clone_from(&args.targets);
+    if let Some(key) = &args.idempotency_key {
+        link.key.clone_from(key);
+    }
+    let answer = match client.submit_link(&link).await {
+        Ok(answer) => answer,
+        Err(error) => return refused(&error, output),
+    };
+    for warning in &answer.warnings {
+        print::note(&format!("warning: {warning}"));
+    }
+    started(client, args, output, answer.pipeline_id, &answer).await
+}
+
+/// Says which pipeline it is, and follows it where that is wanted.
+async fn started<T: serde::Serialize>(
+    client: &Client,
+    args: &StartArgs,
+    output: Output,
+    id: PipelineId,
+    answer: &T,
+) -> Result<Exit> {
     if !args.watch {
-        print::document(output, &answer, |answer| {
-            format!(
-                "pipeline {id}\n  aurora deploy status {id} --watch\n",
-                id = answer.pipeline_id
-            )
+        print::document(output, answer, |_| {
+            format!("pipeline {id}\n  aurora deploy status {id} --watch\n")
         })?;
         return Ok(Exit::Succeeded);
     }
     if output == Output::Text {
-        print::write(&format!("pipeline {}\n", answer.pipeline_id))?;
+        print::write(&format!("pipeline {id}\n"))?;
     }
-    watch(client, answer.pipeline_id, output, args.timeout).await
+    watch(client, id, output, args.timeout).await
 }
 
 async fn status(client: &Client, args: &StatusArgs, output: Output) -> Result<Exit> {
@@ -137,14 +174,11 @@ async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Exit> 
         ..PipelineQuery::default()
     };
     for text in &args.status {
-        match StateWord::read(text) {
-            Some(StateWord::Armory(status)) => query.statuses.push(status),
-            Some(StateWord::Own(state)) => query.states.push(state),
-            None => {
-                let problem = format!("`{text}` is not a state; there are {}", StateWord::known());
-                return print::failure(output, "state.unknown", &problem, Exit::Usage);
-            }
-        }
+        let Some(states) = words::states(text) else {
+            let problem = format!("`{text}` is not a state; there are {}", words::known());
+            return print::failure(output, "state.unknown", &problem, Exit::Usage);
+        };
+        query.states.extend(states);
     }
     let page = match client.list(&query).await {
         Ok(page) => page,
@@ -166,7 +200,7 @@ async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Exit> 
                 vec![
                     row.id.to_string(),
                     row.application.clone(),
-                    serde_name(&row.status),
+                    words::of_row(row),
                     row.started_at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
                     row.actor.display.clone(),
                     targets.join(", "),

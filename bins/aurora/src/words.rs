@@ -1,63 +1,48 @@
 //! The words for states that lists and trees print, read back.
 
-use aurora_core::pipeline::{ArmoryStatus, State};
-use serde::de::DeserializeOwned;
+use aurora_core::pipeline::{State, Summary};
 
-/// A state, by one of its words.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum StateWord {
-    /// As the older product calls it; lists print these.
-    Armory(ArmoryStatus),
-    /// As views call it; trees print these.
-    Own(State),
-}
+use crate::watch::tree::serde_name;
 
-/// The words that mean something; case, spaces, dashes and underscores do not matter.
-const KNOWN: [&str; 12] = [
-    "awaiting_approval",
-    "cancelled",
-    "failed",
-    "not_started",
-    "parked",
-    "paused",
-    "rolling_back",
-    "running",
-    "succeeded",
-    "unknown",
-    "waiting",
-    "waiting_for_approval",
+/// Every word, and the states that it means; case, spaces, dashes and underscores do not matter.
+const KNOWN: [(&str, &[State]); 13] = [
+    ("awaiting_approval", &[State::WaitingForApproval]),
+    ("cancelled", &[State::Cancelled]),
+    ("failed", &[State::Failed]),
+    ("not_started", &[State::NotStarted, State::Queued]),
+    ("parked", &[State::Parked]),
+    ("paused", &[State::Waiting]),
+    ("queued", &[State::Queued]),
+    ("rolling_back", &[State::RollingBack]),
+    ("running", &[State::RollingBack, State::Running]),
+    ("succeeded", &[State::Succeeded]),
+    ("unknown", &[State::Parked]),
+    ("waiting", &[State::Waiting]),
+    ("waiting_for_approval", &[State::WaitingForApproval]),
 ];
 
-impl StateWord {
-    /// Reads a word.
-    pub(crate) fn read(text: &str) -> Option<Self> {
-        let plain = |text: &str| -> String {
-            let letters = text.chars().filter(|letter| letter.is_ascii_alphabetic());
-            letters.map(|letter| letter.to_ascii_lowercase()).collect()
-        };
-        let known = KNOWN.iter().find(|known| plain(known) == plain(text))?;
-        let armory = word::<ArmoryStatus>(known.to_uppercase()).map(Self::Armory);
-        armory.or_else(|| word::<State>(camel(known)).map(Self::Own))
-    }
-
-    /// All of them, for people.
-    pub(crate) fn known() -> String {
-        KNOWN.join(", ")
-    }
+/// The states that a word means; `None` for a word that means none.
+pub(crate) fn states(text: &str) -> Option<&'static [State]> {
+    let plain = |text: &str| -> String {
+        let letters = text.chars().filter(|letter| letter.is_ascii_alphabetic());
+        letters.map(|letter| letter.to_ascii_lowercase()).collect()
+    };
+    let known = KNOWN.iter().find(|(word, _)| plain(word) == plain(text));
+    known.map(|(_, states)| *states)
 }
 
-fn word<T: DeserializeOwned>(text: String) -> Option<T> {
-    serde_json::from_value(text.into()).ok()
+/// All of them, for people.
+pub(crate) fn known() -> String {
+    let words: Vec<&str> = KNOWN.iter().map(|(word, _)| *word).collect();
+    words.join(", ")
 }
 
-fn camel(text: &str) -> String {
-    let mut parts = text.split('_');
-    let mut camel = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        camel.push_str(&part[..1].to_uppercase());
-        camel.push_str(&part[1..]);
+/// What a list calls the state of a row: the older product's word, but a run in the queue is not merely not started.
+pub(crate) fn of_row(row: &Summary) -> String {
+    match row.state {
+        State::Queued => "QUEUED".to_owned(),
+        _ => serde_name(&row.status),
     }
-    camel
 }
 
 #[cfg(test)]
@@ -65,30 +50,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_known_word_means_a_state() {
-        for known in KNOWN {
-            assert!(StateWord::read(known).is_some(), "{known}");
+    fn words_are_read_as_lists_and_trees_print_them() {
+        for (text, state) in [
+            ("AWAITING_APPROVAL", State::WaitingForApproval),
+            ("awaiting-approval", State::WaitingForApproval),
+            ("waiting for approval", State::WaitingForApproval),
+            ("waitingForApproval", State::WaitingForApproval),
+            ("rolling back", State::RollingBack),
+            ("QUEUED", State::Queued),
+            ("PAUSED", State::Waiting),
+        ] {
+            assert_eq!(states(text), Some(&[state][..]), "{text}");
         }
+        assert_eq!(states("done"), None);
+        assert!(
+            states("RUNNING").unwrap().contains(&State::RollingBack),
+            "a list calls it so"
+        );
     }
 
     #[test]
-    fn words_are_read_as_lists_and_trees_print_them() {
-        for (text, word) in [
-            (
-                "AWAITING_APPROVAL",
-                StateWord::Armory(ArmoryStatus::AwaitingApproval),
-            ),
-            (
-                "awaiting-approval",
-                StateWord::Armory(ArmoryStatus::AwaitingApproval),
-            ),
-            ("waiting for approval", StateWord::Own(State::WaitingForApproval)),
-            ("waitingForApproval", StateWord::Own(State::WaitingForApproval)),
-            ("rolling back", StateWord::Own(State::RollingBack)),
-            ("SUCCEEDED", StateWord::Armory(ArmoryStatus::Succeeded)),
+    fn every_state_has_its_own_word_and_that_of_lists() {
+        for state in [
+            State::Cancelled,
+            State::Failed,
+            State::NotStarted,
+            State::Parked,
+            State::Queued,
+            State::RollingBack,
+            State::Running,
+            State::Succeeded,
+            State::Waiting,
+            State::WaitingForApproval,
         ] {
-            assert_eq!(StateWord::read(text), Some(word), "{text}");
+            for word in [state.name().to_owned(), serde_name(&state.armory())] {
+                assert!(
+                    states(&word).is_some_and(|known| known.contains(&state)),
+                    "{word}"
+                );
+            }
         }
-        assert_eq!(StateWord::read("done"), None);
     }
 }

@@ -27,7 +27,16 @@ fn up(state: &Path, more: &[&str]) -> (Process, Value) {
 /// The flags that run an agent of this name over a cluster.
 fn beside(sim: &Sim, name: &str) -> Vec<String> {
     let kubeconfig = sim.kubeconfig().display().to_string();
-    ["--kubeconfig", &kubeconfig, "--context", &sim.context(), "--agent", name].map(str::to_owned).to_vec()
+    [
+        "--kubeconfig",
+        &kubeconfig,
+        "--context",
+        &sim.context(),
+        "--agent",
+        name,
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 fn cli(state: &Path) -> Cli {
@@ -37,13 +46,18 @@ fn cli(state: &Path) -> Cli {
 }
 
 fn start(cli: &Cli, file: &Path) -> String {
-    let answer = cli.json(&["deploy", "start", "-f", file.to_str().unwrap()]).unwrap();
+    let answer = cli
+        .json(&["deploy", "start", "-f", file.to_str().unwrap()])
+        .unwrap();
     answer["pipelineId"].as_str().unwrap().to_owned()
 }
 
 fn copy_all(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
+    for entry in std::fs::read_dir(from)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
         let place = to.join(entry.file_name().unwrap());
         if entry.is_dir() {
             copy_all(&entry, &place);
@@ -56,7 +70,10 @@ fn copy_all(from: &Path, to: &Path) {
 fn waits_for_approval(cli: &Cli, id: &str) -> Value {
     wait_for("an approval", || {
         let view = cli.view(id)?;
-        let waiting = view["waiting"].as_array()?.iter().any(|wait| wait["kind"] == "approval");
+        let waiting = view["waiting"]
+            .as_array()?
+            .iter()
+            .any(|wait| wait["kind"] == "approval");
         waiting.then_some(view)
     })
 }
@@ -76,7 +93,12 @@ fn a_state_directory_of_the_first_version_is_opened_and_its_open_pipeline_ends()
     let ended = cli.follow(OPEN_PIPELINE);
     assert_eq!(ended["status"], "SUCCEEDED", "{ended:#}");
     let rows = cli.json(&["deploy", "list"]).unwrap();
-    let states: Vec<_> = rows["rows"].as_array().unwrap().iter().map(|row| &row["status"]).collect();
+    let states: Vec<_> = rows["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["status"])
+        .collect();
     assert_eq!(states, ["SUCCEEDED", "SUCCEEDED"], "{rows:#}");
     // And a new one runs beside what is old.
     let next = start(&cli, &application(&folder.path().join("app"), 3));
@@ -87,7 +109,9 @@ fn a_state_directory_of_the_first_version_is_opened_and_its_open_pipeline_ends()
 /// The stamps that the application's applied set had in a cluster, in the order in which it got them.
 fn stamps(sim: &Sim) -> Vec<(u64, u64)> {
     let journal = std::fs::read_to_string(sim.directory.join("objects.journal")).unwrap();
-    let writes = journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let writes = journal
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
     let sets = writes.filter(|write| write["object"]["metadata"]["name"] == "aurora-shop");
     let mut stamps: Vec<_> = sets
         .map(|write| {
@@ -122,7 +146,10 @@ fn a_backup_taken_while_pipelines_run_goes_on_where_it_was() {
             command.arg(flag).arg(place);
         });
         let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     let copied = run("backup", &[("--state-dir", &state), ("--to", &backup)]);
     assert_eq!(copied.0, Some(0), "{}", copied.1);
@@ -165,7 +192,11 @@ fn told_to_stop_during_an_apply_everything_is_finished_and_the_pipeline_goes_on_
     let id = start(&cli(&state), &application(&folder.path().join("app"), 1));
     wait_for("the apply", || {
         let view = cli(&state).view(&id)?;
-        let phases: Vec<_> = view["targets"].as_array()?.iter().map(|target| &target["phase"]).collect();
+        let phases: Vec<_> = view["targets"]
+            .as_array()?
+            .iter()
+            .map(|target| &target["phase"])
+            .collect();
         phases.iter().any(|phase| *phase != "waiting").then_some(())
     });
     assert_eq!(process.stop(), Some(0));
@@ -184,7 +215,10 @@ fn metrics_of(program: &str) -> BTreeMap<String, String> {
     for row in page().lines().filter(|line| line.starts_with("| `aurora_")) {
         let cells: Vec<_> = row.split(" | ").collect();
         if cells[3].split(", ").any(|named| named.trim() == program) {
-            found.insert(cells[0].trim_matches(['|', ' ', '`']).to_owned(), cells[1].trim().to_owned());
+            found.insert(
+                cells[0].trim_matches(['|', ' ', '`']).to_owned(),
+                cells[1].trim().to_owned(),
+            );
         }
     }
     found
@@ -227,13 +261,25 @@ fn every_metric_is_on_the_page_and_every_metric_of_the_page_is_there() {
 fn every_log_line_of_the_page_is_in_the_programs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut sources = String::new();
-    for folder in std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()) {
+    for folder in std::fs::read_dir(&root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
         gather(&folder.join("src"), &mut sources);
     }
-    for folder in std::fs::read_dir(root.join("bins")).unwrap().map(|entry| entry.unwrap().path()) {
+    for folder in std::fs::read_dir(root.join("bins"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
         gather(&folder.join("src"), &mut sources);
     }
-    let section = page().split("## Log lines").nth(1).unwrap().split("## Stopping").next().unwrap();
+    let section = page()
+        .split("## Log lines")
+        .nth(1)
+        .unwrap()
+        .split("## Stopping")
+        .next()
+        .unwrap();
     let messages: BTreeSet<_> = section
         .lines()
         .filter_map(|line| line.strip_prefix("| `"))
@@ -241,12 +287,17 @@ fn every_log_line_of_the_page_is_in_the_programs() {
         .collect();
     assert!(messages.len() > 10, "{messages:?}");
     for message in messages {
-        assert!(sources.contains(&format!("\"{message}")), "no program says `{message}`");
+        assert!(
+            sources.contains(&format!("\"{message}")),
+            "no program says `{message}`"
+        );
     }
 }
 
 fn gather(folder: &Path, text: &mut String) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
             gather(&entry, text);

@@ -183,6 +183,11 @@ impl Field {
 }
 
 impl Object {
+    /// Whether it is a step of some list of steps: all of them can be a pause.
+    pub(crate) fn is_step(&self) -> bool {
+        self.field("pause").is_some()
+    }
+
     /// The field that a key names, also by its older spelling.
     pub(crate) fn field(&self, key: &str) -> Option<&'static Field> {
         self.fields

@@ -55,7 +55,9 @@ pub(in crate::pipeline) fn may_retry(pipeline: &Pipeline, target: &Deployment) -
         Err(Refused::TargetNotReady { target, why })
     };
     match &target.phase {
-        Phase::Ended { end, .. } if *end == End::Succeeded => not_ready("has succeeded".to_owned()),
+        Phase::Ended {
+            end: End::Succeeded, ..
+        } => not_ready("has succeeded".to_owned()),
         Phase::Ended { .. } => match pipeline.failed_dependency(target) {
             Some(failed) => not_ready(format!(
                 "depends on `{failed}`, which has not succeeded; retry that one"

@@ -9,7 +9,7 @@ use crate::pipeline::deployment::{ActState, Deployment, Run, SeenLevel, Stage};
 use crate::pipeline::event::{Answer, Cause, ExternalDeed, LastGood};
 use crate::pipeline::gate::{Gate, Place};
 use crate::pipeline::{Pipeline, later};
-use crate::progress::{Progress, Standing};
+use crate::progress::{Progress, Standing, Weight, WeightSource};
 
 /// What the runner can hear.
 #[derive(Clone, Debug, PartialEq)]
@@ -318,14 +318,18 @@ fn levels_seen(draft: &Draft, target: &Deployment, run: &Run, levels: Vec<Progre
 }
 
 fn is_material(before: &Progress, now: &Progress) -> bool {
-    let wanted = |level: &Progress| level.weight.map(|weight| weight.wanted);
+    // What a router says is a decision that took effect; what is counted from pods is a count.
+    let shares = |level: &Progress| {
+        let routed = |weight: &Weight| (weight.source == WeightSource::Router).then_some(weight.real);
+        level.weight.map(|weight| (weight.wanted, routed(&weight)))
+    };
     before.standing != now.standing
         || before.revision != now.revision
         || before.stable != now.stable
         || before.step != now.step
         || before.expect != now.expect
         || before.failing != now.failing
-        || wanted(before) != wanted(now)
+        || shares(before) != shares(now)
 }
 
 /// What somebody did past Aurora, if a new level shows it.
@@ -357,7 +361,13 @@ fn external_deed(
 /// What somebody did with a blue/green Rollout: moved it past its redirect, or shut its old version down.
 fn by_hand(target: &Deployment, run: &Run, was: &Progress, level: &Progress) -> Option<ExternalDeed> {
     let stood = matches!(was.standing, Standing::AtPause { .. });
-    let goes_on = matches!(level.standing, Standing::Done | Standing::Moving);
+    // What leaves its pause because it is being aborted does not go there.
+    let is_told = level.weight.is_some_and(|weight| weight.wanted == 100);
+    let goes_on = match level.standing {
+        Standing::Done => true,
+        Standing::Moving => is_told,
+        _ => false,
+    };
     if stood && goes_on && was.revision == level.revision {
         let ours = |state: &ActState| {
             let took_effect = matches!(

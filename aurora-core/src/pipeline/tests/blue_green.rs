@@ -47,12 +47,17 @@ fn gated() -> SubmittedTarget {
     )
 }
 
-/// A blue/green Rollout: where it stands, the share of traffic that the new version has, and old pods.
+/// A blue/green Rollout: where it stands, the share of traffic that the new version has, and old pods. What moves is
+/// told to redirect.
 fn green(name: &str, standing: Standing, real: u8, old: u32) -> Progress {
     let mut green = level(name, standing, 0);
     green.step = None;
     green.weight = Some(Weight {
-        wanted: real,
+        wanted: if green.standing == Standing::Moving {
+            100
+        } else {
+            real
+        },
         real,
         source: WeightSource::Router,
     });
@@ -498,6 +503,13 @@ fn what_was_promoted_by_us_is_nobody_elses_deed() {
 #[test]
 fn an_abort_by_somebody_else_is_a_failure() {
     let mut play = at_redirect(gated());
+    let mut stopping = green("shop", Standing::Moving, 0, 2);
+    stopping.weight.as_mut().unwrap().wanted = 0;
+    assert_eq!(
+        kinds(&play.see(vec![stopping])),
+        ["progressSeen"],
+        "nobody promoted it"
+    );
     let events = play.see(vec![green("shop", Standing::Aborted, 0, 2)]);
     assert_eq!(
         kinds(&events),

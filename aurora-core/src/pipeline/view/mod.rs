@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::event::{Cause, Deed, End, Evidence, LastGood, Origin, RolledBack};
+use super::event::{Cause, Deed, End, Evidence, ExternalDeed, LastGood, Origin, RolledBack};
 use super::status::{ArmoryStatus, State};
 use super::timeline::TimelineEntry;
 use super::waiting::{ActionView, Waiting};
@@ -185,6 +185,25 @@ pub struct TargetView {
     /// What the renderer noted for people.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What others did in the cluster, past Aurora; the last 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external: Vec<ExternalView>,
+}
+
+/// What somebody did in the cluster, past Aurora.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExternalView {
+    /// When it was seen.
+    pub at: Timestamp,
+    /// To which object.
+    pub object: ObjectRef,
+    /// What.
+    pub deed: ExternalDeed,
+    /// What is known of who it was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
 }
 
 /// One step of a strategy.

@@ -4,7 +4,6 @@ use std::cmp::Ordering;
 
 use super::StepView;
 use super::target::{gate_view, is_ours};
-use crate::command::Direction;
 use crate::pipeline::Pipeline;
 use crate::pipeline::decide::rules::{self, Reached};
 use crate::pipeline::deployment::{Deployment, Phase, Run, Stage};
@@ -40,11 +39,11 @@ pub(super) fn behind(target: &Deployment) -> usize {
     if is_deployed(target) {
         return total;
     }
-    let Some(run) = target.run().filter(|run| run.direction == Direction::Forward) else {
+    let Some(run) = target.run().filter(|run| !run.undo) else {
         return 0;
     };
     match &target.strategy {
-        Some(Strategy::BlueGreen(_)) if !target.is_first() => parts(target)
+        Some(Strategy::BlueGreen(_)) if !goes_straight(target) => parts(target)
             .iter()
             .take_while(|part| matches!(part_state(target, part), "done" | "notExercised"))
             .count(),
@@ -63,6 +62,11 @@ pub(super) fn views(pipeline: &Pipeline, target: &Deployment) -> Vec<StepView> {
         Some(Strategy::Rolling(rolling)) => vec![self::rolling(target, rolling)],
         None => Vec::new(),
     }
+}
+
+/// First deployments, and plans that a person takes a target back to, are promoted in full.
+const fn goes_straight(target: &Deployment) -> bool {
+    target.is_first() || target.back
 }
 
 fn is_deployed(target: &Deployment) -> bool {
@@ -109,7 +113,7 @@ fn canary(pipeline: &Pipeline, target: &Deployment, steps: &[Step]) -> Vec<StepV
         };
         let gate = target.gate(Place::Step(index));
         let state = match index.cmp(&behind) {
-            _ if target.is_first() || gate.is_some_and(is_not_exercised) => "notExercised",
+            _ if goes_straight(target) || gate.is_some_and(is_not_exercised) => "notExercised",
             Ordering::Less => "done",
             Ordering::Equal if target.run().is_some() => "current",
             _ => "ahead",
@@ -194,7 +198,7 @@ fn blue_green(pipeline: &Pipeline, target: &Deployment) -> Vec<StepView> {
 }
 
 fn part_state(target: &Deployment, part: &Part<'_>) -> &'static str {
-    if target.is_first() {
+    if goes_straight(target) {
         return "notExercised";
     }
     if let Part::Gate(gate) = part {
@@ -208,7 +212,7 @@ fn part_state(target: &Deployment, part: &Part<'_>) -> &'static str {
     if is_deployed(target) {
         return "done";
     }
-    let Some(run) = target.run().filter(|run| run.direction == Direction::Forward) else {
+    let Some(run) = target.run().filter(|run| !run.undo) else {
         return "ahead";
     };
     let places = || {
@@ -257,14 +261,11 @@ fn rolling(target: &Deployment, rolling: &Rolling) -> StepView {
     } else {
         format!(", {}", bounds.join(" and "))
     };
-    let state = if target.is_first() {
+    let state = if goes_straight(target) {
         "notExercised"
     } else if behind(target) > 0 {
         "done"
-    } else if target
-        .run()
-        .is_some_and(|run| run.direction == Direction::Forward)
-    {
+    } else if target.run().is_some_and(|run| !run.undo) {
         "current"
     } else {
         "ahead"

@@ -1,6 +1,6 @@
 //! Building the view of one target: its gates, steps and workloads.
 
-use super::{GateView, RolloutView, TargetView, steps};
+use super::{ExternalView, GateView, RolloutView, TargetView, steps};
 use crate::command::Direction;
 use crate::pipeline::Pipeline;
 use crate::pipeline::deployment::{Deployment, Phase, Stage};
@@ -51,6 +51,16 @@ pub(super) fn target_view(pipeline: &Pipeline, target: &Deployment) -> TargetVie
         end,
         error: target.failed.clone(),
         notes: target.notes.clone(),
+        external: target
+            .external
+            .iter()
+            .map(|seen| ExternalView {
+                at: seen.at,
+                object: seen.object.clone(),
+                deed: seen.deed,
+                by: seen.by.clone(),
+            })
+            .collect(),
     }
 }
 

@@ -315,3 +315,96 @@ async fn an_old_run_is_deployed_again_in_part_and_with_other_variables() {
     holds(&world, "prod", "app:2");
     holds(&world, "eu", "app:1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_names_targets_deploys_only_those() {
+    let (world, plane, _tasks, _) = settled(&["eu", "prod"]).await;
+    let targets = [("eu", target("eu", &[])), ("prod", target("prod", &["eu"]))];
+    let mut part = file("shop", "app:2", canary(), &targets);
+    part.only = Some(BTreeSet::from(["prod".to_owned()]));
+    let ada = deployer("ada", &[]);
+    let mut unknown = crate::world::submission(part.clone());
+    unknown.only = Some(BTreeSet::from(["moon".to_owned()]));
+    let refused = plane.submit(&ada, &door(), unknown).await.unwrap_err();
+    assert_eq!(refused.kind(), aurora_core::error::ErrorKind::Invalid);
+    let mut none = crate::world::submission(part.clone());
+    none.only = Some(BTreeSet::new());
+    let refused = plane.submit(&ada, &door(), none).await.unwrap_err();
+    assert_eq!(refused.kind(), aurora_core::error::ErrorKind::Invalid);
+
+    let id = submit(&plane, part).await;
+    let pipeline = world.until(id, |p| stands(p, "prod/step/1")).await;
+    assert_eq!(
+        pipeline.targets.len(),
+        1,
+        "`eu`, on which it depends, counts as done"
+    );
+    approve(&plane, id, "prod/step/1").await;
+    assert_eq!(world.ended(id).await.state(), State::Succeeded);
+    holds(&world, "eu", "app:1");
+    holds(&world, "prod", "app:2");
+    // Deployed again, it is the same part.
+    let again = plane
+        .redeploy(&ada, &door(), id, Redeploy::default())
+        .await
+        .unwrap();
+    let again = world.pipeline(again.pipeline).await;
+    assert_eq!(again.targets.keys().collect::<Vec<_>>(), ["prod"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn going_back_is_cancelled_like_any_run_and_fails_as_soon() {
+    let (world, plane, _tasks, first) = settled(&["staging"]).await;
+    let second = deployed(&world, &plane, version(&["staging"], "app:2")).await;
+    let ada = deployer("ada", &[]);
+    world
+        .cluster("staging")
+        .break_image("app:1", PodFault::NeverReady);
+    let back = plane
+        .roll_back(&ada, &door(), second, to("staging", first))
+        .await
+        .unwrap()
+        .pipeline;
+    world
+        .until(back, |p| p.targets["staging"].levels.values().count() > 0)
+        .await;
+    assert_eq!(see(&plane, back).await.state, State::RollingBack);
+    plane.cancel(&ada, &door(), back, None).await.unwrap();
+    let pipeline = world.ended(back).await;
+    assert_eq!(
+        (pipeline.state(), end(&pipeline, "staging")),
+        (State::Cancelled, End::RolledBack)
+    );
+    holds(&world, "staging", "app:2");
+
+    world.cluster("staging").break_image("app:1", PodFault::Crash);
+    let again = plane
+        .roll_back(&ada, &door(), second, to("staging", first))
+        .await
+        .unwrap()
+        .pipeline;
+    let pipeline = world.ended(again).await;
+    let failed = pipeline.targets["staging"].failed.as_ref().unwrap();
+    assert_eq!(failed.code, "failingPod", "not only when its time is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_to_start_never_does_once_its_dependency_is_taken_back() {
+    let (world, plane, _tasks, _) = settled(&["eu", "prod"]).await;
+    let mut last = target("prod", &["eu"]);
+    last.before = vec![crate::world::approval(&[], None)];
+    let targets = [("eu", target("eu", &[])), ("prod", last)];
+    let id = submit(&plane, file("shop", "app:2", canary(), &targets)).await;
+    world.until(id, |p| stands(p, "eu/step/1")).await;
+    approve(&plane, id, "eu/step/1").await;
+    world.until(id, |p| stands(p, "prod/before/0")).await;
+    let ada = deployer("ada", &[]);
+    plane.roll_back(&ada, &door(), id, of("eu")).await.unwrap();
+    let pipeline = world.ended(id).await;
+    assert_eq!(pipeline.state(), State::Cancelled);
+    assert_eq!(
+        (end(&pipeline, "eu"), end(&pipeline, "prod")),
+        (End::RolledBack, End::NeverStarted)
+    );
+    holds(&world, "prod", "app:1");
+}

@@ -1,8 +1,10 @@
 //! What people do about runs: skip, retry, roll back, redeploy, queue; and who is refused, and why.
 
 mod back;
+mod crash;
 mod impact;
 mod queue;
+mod race;
 mod refused;
 mod retry;
 mod skip;

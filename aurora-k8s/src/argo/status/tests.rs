@@ -240,3 +240,82 @@ fn the_routers_own_weight_is_the_real_one() {
         (25, 20, WeightSource::Router)
     );
 }
+
+/// Before its redirect: 4 old pods serve, 4 new ones are shown.
+fn blue_green() -> Value {
+    let mut live = live();
+    live["spec"]["strategy"] = json!({"blueGreen": {"activeService": "web"}});
+    live["status"] = json!({
+        "observedGeneration": "3", "phase": "Paused", "message": "BlueGreenPause", "controllerPause": true,
+        // Left over from a canary of the same name.
+        "currentStepIndex": 4,
+        "currentPodHash": "new", "stableRS": "old", "blueGreen": {"activeSelector": "old"},
+        "pauseConditions": [{"reason": "BlueGreenPause", "startTime": "2026-01-01T00:00:00Z"}],
+        "replicas": 8, "updatedReplicas": 4, "readyReplicas": 4, "availableReplicas": 4,
+    });
+    live
+}
+
+#[test]
+fn a_blue_green_rollout_stands_before_its_redirect_with_all_or_no_traffic() {
+    let old = || set("old", "d1", 4, 4);
+    let at = |ready: bool| Standing::AtPause {
+        index: 0,
+        ready,
+        inconclusive: false,
+    };
+    let before = seen(&blue_green(), &[set("new", "d2", 4, 4), old()]);
+    assert_eq!(before.standing, at(true));
+    assert_eq!(before.step, None);
+    let weight = before.weight.expect("a rollout has a weight");
+    assert_eq!(
+        (weight.wanted, weight.real, weight.source),
+        (0, 0, WeightSource::Router)
+    );
+    for preview in [set("new", "d2", 4, 3), set("new", "d2", 0, 0)] {
+        assert_eq!(
+            seen(&blue_green(), &[preview, old()]).standing,
+            at(false),
+            "its pods are not there"
+        );
+    }
+    let mut redirecting = blue_green();
+    redirecting["status"]["pauseConditions"] = Value::Null;
+    redirecting["status"]["phase"] = json!("Progressing");
+    let moving = seen(&redirecting, &[set("new", "d2", 4, 4), old()]);
+    assert_eq!(moving.standing, Standing::Moving);
+    let weight = moving.weight.expect("a rollout has a weight");
+    assert_eq!((weight.wanted, weight.real), (100, 0));
+}
+
+#[test]
+fn a_redirected_rollout_is_done_while_its_old_version_is_kept_and_ends() {
+    let mut live = blue_green();
+    live["status"] = json!({
+        "observedGeneration": "3", "phase": "Healthy", "currentPodHash": "new", "stableRS": "new",
+        "blueGreen": {"activeSelector": "new"}, "replicas": 8, "updatedReplicas": 4, "readyReplicas": 4,
+        "availableReplicas": 4,
+    });
+    let new = set("new", "d2", 4, 4);
+    let mut kept = set("old", "d1", 4, 4);
+    assert_eq!(
+        seen(&live, &[new.clone(), kept.clone()]).standing,
+        Standing::Moving,
+        "nothing says yet how long it is kept"
+    );
+    kept["metadata"]["annotations"][SCALE_DOWN_DEADLINE] = json!("2026-01-01T01:00:00Z");
+    let done = seen(&live, &[new.clone(), kept]);
+    assert_eq!(done.standing, Standing::Done);
+    assert_eq!((done.pods.old, done.pods.old_available), (4, 4));
+    assert!(done.expect.is_some(), "it can be told to let the old version go");
+    let mut ending = set("old", "d1", 0, 0);
+    ending["status"]["replicas"] = json!(4);
+    let after = seen(&live, &[new.clone(), ending]);
+    assert_eq!((after.standing, after.expect), (Standing::Done, None));
+    live["status"]["blueGreen"] = json!({"activeSelector": "old"});
+    assert_eq!(
+        seen(&live, &[new]).standing,
+        Standing::Moving,
+        "its Service selects another version"
+    );
+}

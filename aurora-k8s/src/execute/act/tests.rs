@@ -194,3 +194,29 @@ fn a_blue_green_pause_has_no_index() {
     let patch = patch_of(decided(Action::Promote, &format!("u1|new|-|{START}"), status));
     assert_eq!(patch, json!({"pauseConditions": null}));
 }
+
+#[test]
+fn a_redirect_that_is_under_way_is_not_ordered_again() {
+    let mut live = live();
+    live["spec"]["strategy"] = json!({"blueGreen": {"activeService": "web"}});
+    let status = live["status"].as_object_mut().expect("it has a status");
+    status.remove("currentStepIndex");
+    status.remove("pauseConditions");
+    let act = order(Action::Promote, Some(&format!("u1|new|-|{START}")));
+    // Nothing says yet that the pause has ended: it is another one, or none.
+    live["status"]["controllerPause"] = json!(false);
+    let decision = decide(&act, &live, &[&set(1)]).expect("it says what was seen");
+    assert!(matches!(decision, Decision::Refuse(_)), "{decision:?}");
+    for (field, value) in [
+        ("controllerPause", json!(true)),
+        ("blueGreen", json!({"scaleUpPreviewCheckPoint": true})),
+        ("blueGreen", json!({"activeSelector": "new"})),
+        ("promoteFull", json!(true)),
+        ("stableRS", json!("new")),
+    ] {
+        let mut live = live.clone();
+        live["status"][field] = value;
+        let decision = decide(&act, &live, &[&set(1)]).expect("it says what was seen");
+        assert_eq!(decision, Decision::Answer(Acted::Unchanged), "{field}");
+    }
+}

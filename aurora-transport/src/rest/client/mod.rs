@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::ClientError;
 pub use stream::Events;
-pub use submit::SubmitRequest;
+pub use submit::{LinkAnswer, LinkRequest, SubmitRequest};
 
 use super::armory::PipelineStatus;
 use super::compat::Me;
@@ -118,6 +118,24 @@ impl Client {
             .header(super::FILE_NAME.as_str(), submit.header_name())
             .header(IDEMPOTENCY_KEY, submit.key.as_str())
             .body(body);
+        answer(request).await
+    }
+
+    /// Submits a deploy file that lies at a URL.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    ///
+    /// # Cancel safety
+    /// As for [`Client::submit`].
+    pub async fn submit_link(&self, link: &LinkRequest) -> Result<LinkAnswer, ClientError> {
+        let request = self
+            .request(Method::POST, &["pipelines", "kubernetes"])
+            .await?
+            .header(CONTENT_TYPE, super::submit::START_BY_LINK)
+            .header(super::compat::CONFIG_LOCATION.as_str(), link.url.as_str())
+            .header(IDEMPOTENCY_KEY, link.key.as_str())
+            .body(link.body().to_string());
         answer(request).await
     }
 

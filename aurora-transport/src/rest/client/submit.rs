@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use aurora_core::deploy_file::{FileText, Files, parse};
+use aurora_core::id::PipelineId;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -24,6 +26,50 @@ pub struct SubmitRequest {
     pub targets: Vec<String>,
     /// The idempotency key: sent again with it, a submit has no second effect.
     pub key: String,
+}
+
+/// A deploy file that lies at a URL: the server reads it, and the manifests that it names beside it.
+#[derive(Clone, Debug)]
+pub struct LinkRequest {
+    /// Where it lies.
+    pub url: String,
+    /// Goes to this account, whatever the file says.
+    pub account: Option<String>,
+    /// Only these targets; all where there are none.
+    pub targets: Vec<String>,
+    /// The idempotency key: sent again with it, a submit has no second effect.
+    pub key: String,
+}
+
+impl LinkRequest {
+    /// A deploy file at a URL, with a new idempotency key.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            account: None,
+            targets: Vec::new(),
+            key: Uuid::new_v4().to_string(),
+        }
+    }
+
+    pub(super) fn body(&self) -> Value {
+        let filters: Vec<Value> = filters(&self.targets).collect();
+        json!({"account": self.account, "targetFilters": filters})
+    }
+}
+
+/// A start by link was taken; warnings are texts there.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkAnswer {
+    /// The pipeline.
+    pub pipeline_id: PipelineId,
+    /// What is worth knowing about what was submitted.
+    pub warnings: Vec<String>,
+}
+
+fn filters(targets: &[String]) -> impl Iterator<Item = Value> {
+    targets.iter().map(|name| json!({"includeTarget": name}))
 }
 
 impl SubmitRequest {
@@ -96,8 +142,7 @@ impl SubmitRequest {
             parts.push(("sourceControl", source_control.clone()));
         }
         if !self.targets.is_empty() {
-            let filters = self.targets.iter().map(|name| json!({"includeTarget": name}));
-            parts.push(("targetFilters", filters.collect()));
+            parts.push(("targetFilters", filters(&self.targets).collect()));
         }
         Ok(parts)
     }

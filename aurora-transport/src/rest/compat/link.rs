@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::super::problem::Refusal;
 
 /// Says where the deploy file of a start by link lies.
-const CONFIG_LOCATION: HeaderName = HeaderName::from_static("x-armory-config-location");
+pub(in super::super) const CONFIG_LOCATION: HeaderName = HeaderName::from_static("x-armory-config-location");
 /// Before the address of what an earlier run was started with.
 const EARLIER: &str = "armory::";
 

@@ -13,5 +13,5 @@ pub use directory::{Credential, Me, MeTenant, Role, TenantEntry};
 pub(super) use config::config;
 pub(super) use deployment::deployment;
 pub(super) use directory::{credentials, environments, later, me, roles};
-pub(super) use link::{Location, Wanted};
+pub(super) use link::{CONFIG_LOCATION, Location, Wanted};
 pub(super) use queue::queue;

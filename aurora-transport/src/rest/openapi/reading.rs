@@ -264,7 +264,11 @@ fn overview() -> Vec<Doc> {
         )
         .query("action", schema::values(schema::word()), "Any of these actions.")
         .query("object", schema::short(), "About this object: `pipeline/ID`.")
-        .query("result", schema::one_of(&["denied", "done"]), "How it ended.")
+        .query(
+            "result",
+            schema::one_of(&["denied", "done", "refused"]),
+            "How it ended.",
+        )
         .query("since", schema::time(), "At or after.")
         .query("until", schema::time(), "Before.")
         .query(

@@ -9,6 +9,7 @@ use aurora_core::deploy_file::{FileText, Files};
 use aurora_core::error::ErrorKind;
 use aurora_core::pipeline::ArmoryStatus;
 use aurora_core::port::clock::Clock;
+use aurora_core::port::http::memory::{Reply, ScriptedHttp};
 use aurora_core::port::token::{Token, TokenError, TokenSource};
 use aurora_core::principal::ClientProduct;
 use aurora_core::secret::Secret;
@@ -18,8 +19,8 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{World, gated};
-use crate::rest::client::{Client, ClientConfig, SubmitRequest};
+use super::{World, file, gated};
+use crate::rest::client::{Client, ClientConfig, LinkRequest, SubmitRequest};
 use crate::rest::{ActRequest, Api, StreamEvent};
 
 #[derive(Debug)]
@@ -182,6 +183,54 @@ async fn a_watch_goes_on_across_a_restart_of_the_server() {
     }
     let all = client.timeline(id, from.body.version).await.unwrap().entries;
     assert_eq!(versions, all.iter().map(|line| line.version).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_run_is_started_by_link_skipped_taken_back_and_deployed_again() {
+    let http = ScriptedHttp::new();
+    let reading = http.clone();
+    let world = World::with(|api| api.with_http(reading)).await;
+    let (address, _serving) = serve(&world.api, None).await;
+    let client = client(&world, address, world.ada());
+    let url = "https://files.example/shop/deploy.yaml";
+    let mut runs = Vec::new();
+    for image in ["app:1", "app:2"] {
+        http.on(url, Reply::status(200, file("shop", image).to_string()));
+        let mut link = LinkRequest::new(url);
+        link.targets.push("staging".to_owned());
+        let started = client.submit_link(&link).await.unwrap();
+        runs.push(started.pipeline_id);
+        let id = started.pipeline_id.to_string();
+        if image == "app:2" {
+            world.until(&id, "PAUSED").await;
+            client
+                .skip(started.pipeline_id, &ActRequest::default())
+                .await
+                .unwrap();
+        }
+        world.until(&id, "SUCCEEDED").await;
+    }
+    let back = ActRequest {
+        to_run: Some(runs[0]),
+        ..ActRequest::default()
+    };
+    let back = client.roll_back(runs[1], &back).await.unwrap();
+    assert!(!runs.contains(&back.pipeline_id));
+    world.until(&back.pipeline_id.to_string(), "SUCCEEDED").await;
+    let again = ActRequest {
+        targets: Some(vec!["staging".to_owned()]),
+        context: BTreeMap::from([("why".to_owned(), "again".to_owned())]),
+        ..ActRequest::default()
+    };
+    let again = client.redeploy(runs[1], &again).await.unwrap();
+    let view = client.view(again.pipeline_id).await.unwrap().body;
+    assert_eq!(view.context["why"], "again");
+    let nothing = client.retry(runs[1], &ActRequest::default()).await.unwrap_err();
+    assert_eq!(nothing.problem().unwrap().code, "retry.nothing");
+    let config = client.config(runs[0]).await.unwrap();
+    assert!(String::from_utf8(config).unwrap().contains("app:1"));
+    let me = client.me().await.unwrap();
+    assert_eq!(me.tenants[0].environment, "main");
 }
 
 #[tokio::test]

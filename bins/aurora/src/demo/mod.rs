@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aurora_core::account::AgentName;
+use aurora_core::id::PipelineId;
 use aurora_core::pipeline::PipelineView;
 use aurora_transport::http::EgressRules;
 use aurora_transport::rest::ActRequest;
-use aurora_transport::rest::client::{Client, SubmitRequest};
+use aurora_transport::rest::client::{Client, ClientError, SubmitRequest};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{DemoArgs, Output};
@@ -88,6 +89,12 @@ pub(crate) async fn run(args: &DemoArgs, output: Output, stop: CancellationToken
         biased;
         () = stop.cancelled() => {
             print::note("stopped before the pipelines ended");
+            if let Some(kept) = &args.state_dir {
+                print::note(&format!(
+                    "  what was under way is kept; it goes on with: aurora demo --state-dir {}",
+                    kept.display()
+                ));
+            }
             Exit::Failed
         }
         exit = pipelines(args, output, &client, &files, accounts.len()) => exit?,
@@ -114,7 +121,7 @@ fn accounts(files: &[PathBuf], output: Output) -> Result<Option<Vec<AgentName>>>
         match submission::read(file, None) {
             Ok(read) => accounts.extend(read.deploy.targets.into_values().map(|target| target.account)),
             Err(problems) => {
-                print::problems(output, &problems)?;
+                print::invalid(output, &problems);
                 return Ok(None);
             }
         }
@@ -137,13 +144,28 @@ async fn pipelines(
             anyhow::anyhow!("{} changed: {} problem(s)", file.display(), problems.len())
         })?;
         let request = SubmitRequest::new(read.text, file.display().to_string(), read.files);
-        let submitted = match client.submit(&request).await {
-            Ok(submitted) => submitted,
-            Err(error) => return refused(&error, output),
+        let decide = |view: PipelineView| approve(args, client, view);
+        let id = loop {
+            let error = match client.submit(&request).await {
+                Ok(submitted) => break submitted.pipeline_id,
+                Err(error) => error,
+            };
+            let Some(held) = held_by(&error) else {
+                return refused(&error, output);
+            };
+            // An earlier demo on this directory was stopped in the middle: what it left goes on by itself.
+            say(
+                output,
+                &format!(
+                    "pipeline {held} of an earlier start still holds the application; it is followed to its end first"
+                ),
+            );
+            if let Err(error) = follow(client, held, Screen::new(output, index + 1), None, decide).await {
+                return refused(&error, output);
+            }
         };
         let screen = Screen::new(output, index + 1);
-        let decide = |view: PipelineView| approve(args, client, view);
-        let (view, history) = match follow(client, submitted.pipeline_id, screen, None, decide).await {
+        let (view, history) = match follow(client, id, screen, None, decide).await {
             Ok(Followed::Ended(view, history)) => (view, history),
             Ok(Followed::TimedOut(_)) => bail!("the pipeline did not end"),
             Err(error) => return refused(&error, output),
@@ -160,6 +182,14 @@ async fn pipelines(
         }
     }
     Ok(exit)
+}
+
+/// The pipeline that stands in the way of a submit.
+fn held_by(error: &ClientError) -> Option<PipelineId> {
+    let problem = error
+        .problem()
+        .filter(|problem| problem.code == "application.busy")?;
+    problem.pipeline_id
 }
 
 /// Says yes at gates that have stood for a moment.

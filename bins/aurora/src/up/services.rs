@@ -24,7 +24,7 @@ use aurora_store::sealed::SealedStore;
 use aurora_store::sqlite::SqliteStore;
 use aurora_transport::grpc::GrpcListener;
 use aurora_transport::http::{EgressRules, ReqwestCaller, Roots};
-use aurora_transport::rest::Api;
+use aurora_transport::rest::{Api, Credential};
 use axum::Router;
 use axum::extract::Request;
 use tower::ServiceExt as _;
@@ -82,7 +82,8 @@ impl Services {
         let tasks = Tasks::new();
         let rest = Api::new(control.clone(), verifier, clock)
             .with_http(ReqwestCaller::new(reach, Roots::System)?)
-            .with_stop(tasks.stop_token());
+            .with_stop(tasks.stop_token())
+            .with_credentials(credentials(&state)?);
         let (accepting, driving) = (hub.clone(), control.clone());
         tasks.spawn(|stop| async move {
             let _ = accepting.run(listener, stop).await;
@@ -150,6 +151,25 @@ impl Services {
             client_secret: secret.to_owned(),
         }
     }
+}
+
+/// The clients of the token issuer that belong to a tenant, for whoever manages it to see.
+fn credentials(state: &State) -> Result<Vec<Credential>> {
+    let mut credentials = Vec::new();
+    for client in state.clients()? {
+        let Some(tenant) = &client.tenant else {
+            continue;
+        };
+        let agents = client.agents.iter().map(AgentName::new);
+        credentials.push(Credential {
+            client_id: client.id.clone(),
+            tenant: tenant.parse()?,
+            scopes: client.scopes.iter().cloned().collect(),
+            roles: client.roles.clone(),
+            agents: agents.collect::<Result<_, _>>()?,
+        });
+    }
+    Ok(credentials)
 }
 
 async fn open(state: &State, name: &str) -> Result<SharedStore> {

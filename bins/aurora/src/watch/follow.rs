@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::history::History;
 use super::lines::Lines;
-use super::tree::{Detail, tree, tree_with};
+use super::tree::{live, tree};
 use crate::cli::Output;
 use crate::print;
 use aurora_bin::exit::Exit;
@@ -58,7 +58,7 @@ impl Screen {
         let news = self.last != Some(view.version);
         self.last = Some(view.version);
         match (&self.bar, self.output) {
-            (Some(bar), _) => bar.set_message(tree_with(view, Detail::Live)),
+            (Some(bar), _) => bar.set_message(live(view, print::width())),
             (None, Output::Text) if news => {
                 for line in self.lines.news(view) {
                     print::write(&(line + "\n"))?;

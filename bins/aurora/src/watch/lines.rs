@@ -56,11 +56,12 @@ impl Lines {
                 );
             }
         }
-        for wait in view
-            .waiting
-            .iter()
-            .filter(|wait| matches!(wait.kind.as_str(), "approval" | "timer" | "agent" | "operator"))
-        {
+        for wait in view.waiting.iter().filter(|wait| {
+            matches!(
+                wait.kind.as_str(),
+                "approval" | "timer" | "queue" | "agent" | "operator"
+            )
+        }) {
             let place = wait.subject.target.as_deref().unwrap_or("pipeline");
             let ends = wait
                 .actions

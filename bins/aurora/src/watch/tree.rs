@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use aurora_core::pipeline::{GateView, PipelineView, RolloutView, State, StepView, TargetView};
+use aurora_core::pipeline::{
+    GateView, Origin, OriginKind, PipelineView, RolloutView, State, StepView, TargetView,
+};
+use aurora_core::principal::Channel;
 use aurora_core::progress::Standing;
 use jiff::Timestamp;
 
@@ -20,8 +23,22 @@ pub(crate) fn tree(view: &PipelineView) -> String {
     tree_with(view, Detail::All)
 }
 
+/// A picture that fits a terminal of this width; command lines stay whole, so that they can be copied.
+pub(crate) fn live(view: &PipelineView, width: Option<usize>) -> String {
+    let text = tree_with(view, Detail::Live);
+    let fit = |line: &str| {
+        if line.contains(": aurora ") {
+            line.to_owned()
+        } else {
+            crate::print::cut(line, width)
+        }
+    };
+    let lines: Vec<String> = text.lines().map(fit).collect();
+    lines.join("\n")
+}
+
 /// A pipeline with so much detail.
-pub(crate) fn tree_with(view: &PipelineView, detail: Detail) -> String {
+fn tree_with(view: &PipelineView, detail: Detail) -> String {
     let mut text = String::new();
     let ended = view.ended_at.unwrap_or(view.now);
     line(
@@ -36,6 +53,12 @@ pub(crate) fn tree_with(view: &PipelineView, detail: Detail) -> String {
         ),
     );
     line(&mut text, 1, &format!("pipeline {}", view.id));
+    if let Some(origin) = &view.origin {
+        line(&mut text, 1, &origin_words(origin));
+    }
+    if let Some(newer) = &view.replaced_by {
+        line(&mut text, 1, &format!("replaced by pipeline {newer}"));
+    }
     for target in in_order(view) {
         let quiet = matches!(
             target.state,
@@ -77,7 +100,23 @@ pub(crate) fn tree_with(view: &PipelineView, detail: Detail) -> String {
             line(&mut text, 3, &format!("│ {logged}"));
         }
     }
+    // After a run that did not succeed one wants to know what can be done about it.
+    if matches!(view.state, State::Failed | State::Cancelled) {
+        for action in view.actions.iter().filter(|action| action.allowed) {
+            line(&mut text, 1, &format!("{}: {}", action.id, action.cli));
+        }
+    }
     text
+}
+
+/// What an earlier run has to do with this one.
+fn origin_words(origin: &Origin) -> String {
+    let what = match origin.kind {
+        OriginKind::Redeploy => "deploys again what was deployed by",
+        OriginKind::Retry => "tries again what did not succeed in",
+        OriginKind::RollBack => "goes back to the version of",
+    };
+    format!("{what} pipeline {}", origin.of)
 }
 
 /// Targets in the order in which they may run, by name where that is the same.
@@ -262,7 +301,8 @@ fn gate_words(place: &str, gate: &GateView) -> String {
 fn decision(gate: &GateView) -> Option<String> {
     let by = gate.by.as_ref()?;
     let word = match gate.state.as_str() {
-        "open" if gate.kind == "timer" => return None,
+        "open" if by.via == Channel::System => return None,
+        "open" if gate.kind == "timer" => "skipped",
         "open" => "approved",
         other => other,
     };
@@ -311,3 +351,6 @@ fn span(from: Timestamp, until: Timestamp) -> String {
     let seconds = until.duration_since(from).as_secs().max(0);
     aurora_core::strategy::Span::from_secs(seconds.unsigned_abs()).to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,3 +174,51 @@ async fn writes_of_executors_are_logged_and_those_of_others_are_not() {
     let template = &plan("web:2").objects[0].body["spec"]["template"];
     assert_eq!(done.stable, Digest::of_json(template).short(10));
 }
+
+fn blue_green(image: &str, delay: u32) -> Plan {
+    let mut plan = plan(image);
+    plan.objects[0].body["spec"]["strategy"] = json!({"blueGreen": {
+        "activeService": "web", "autoPromotionEnabled": false, "scaleDownDelaySeconds": delay,
+    }});
+    plan
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_version_runs_until_its_delay_is_over_on_the_clusters_clock() {
+    let clock = crate::port::clock::InMemoryClock::starting_at(epoch());
+    let cluster = InMemoryCluster::default().with_clock(Arc::new(clock.clone()));
+    apply(&cluster, &blue_green("web:1", 60), 1).await;
+    let second = blue_green("web:2", 60);
+    apply(&cluster, &second, 2).await;
+    cluster.act_by_hand(&web(), Action::Promote);
+    for (passed, old) in [(0, 4), (59, 4), (1, 0)] {
+        clock.jump(jiff::SignedDuration::from_secs(passed));
+        cluster.settle();
+        let level = seen(&cluster, &second).await;
+        assert_eq!(
+            (&level.standing, level.pods.old),
+            (&Standing::Done, old),
+            "{passed} s later"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_promotes_itself_waits_for_its_pods_and_nobody() {
+    let cluster = InMemoryCluster::default();
+    let automatic = |image: &str| {
+        let mut plan = blue_green(image, 60);
+        plan.objects[0].body["spec"]["strategy"]["blueGreen"]["autoPromotionEnabled"] = json!(true);
+        plan
+    };
+    apply(&cluster, &automatic("web:1"), 1).await;
+    cluster.break_image("web:2", PodFault::NeverReady);
+    let second = automatic("web:2");
+    apply(&cluster, &second, 2).await;
+    let waiting = seen(&cluster, &second).await;
+    assert_eq!(waiting.standing, Standing::Moving);
+    assert_eq!((waiting.pods.old_available, waiting.weight.unwrap().real), (4, 0));
+    cluster.heal_image("web:2");
+    let done = seen(&cluster, &second).await;
+    assert_eq!((done.standing, done.weight.unwrap().real), (Standing::Done, 100));
+}
