@@ -61,8 +61,8 @@ pub use stored::{UnreadableEvent, decode, encode};
 pub use timeline::{TimelineEntry, timeline_entry};
 pub(crate) use view::evidence_views;
 pub use view::{
-    EvidenceView, ExternalView, GateView, PipelineView, RolloutView, StepView, StoppingView, Summary,
-    TargetRow, TargetView, summary, view,
+    ChangeRow, EvidenceView, ExternalView, GateView, PipelineView, RolloutView, StepView, StoppingView,
+    Summary, TargetRow, TargetView, summary, view,
 };
 pub use waiting::{
     ActionView, Blocker, DeniedView, Field, Given, Need, Reason, Rule, Subject, Viewer, Waiting,

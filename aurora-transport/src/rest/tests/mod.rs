@@ -7,6 +7,8 @@ mod compat;
 mod events;
 mod fetch;
 mod limits;
+mod openapi;
+mod overview;
 mod reading;
 mod routes;
 mod submit;
