@@ -34,7 +34,7 @@ pub struct AuditQuery {
     pub actions: Vec<String>,
     /// About this object: `pipeline/ID`.
     pub object: Option<String>,
-    /// `done` or `denied`.
+    /// `done`, `denied` (by a missing right) or `refused` (by the state of things).
     pub result: Option<String>,
     /// At or after.
     pub since: Option<Timestamp>,
@@ -59,7 +59,7 @@ pub struct AuditEntry {
     pub action: String,
     /// What it is about: `pipeline/ID`.
     pub object: String,
-    /// `done` or `denied`.
+    /// `done`, `denied` (by a missing right) or `refused` (by the state of things).
     pub result: String,
     /// Which part of it.
     #[serde(default)]

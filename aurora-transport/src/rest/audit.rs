@@ -29,8 +29,8 @@ pub(super) async fn audit(
         actions: params.many("action")?,
         object: params.one("object")?,
         result: match params.one("result")? {
-            Some(result) if !matches!(result.as_str(), "done" | "denied") => {
-                return Err(bad_parameter("result", "is not done or denied"));
+            Some(result) if !matches!(result.as_str(), "denied" | "done" | "refused") => {
+                return Err(bad_parameter("result", "is not denied, done or refused"));
             }
             result => result,
         },

@@ -88,7 +88,7 @@ fn roles() -> Doc {
     .query("envId", schema::text(), "Only of this environment.")
     .query(
         "principalType",
-        schema::short(),
+        schema::text(),
         "Taken and without effect: there are machines only.",
     );
     let list = schema::list(doc.reference::<Role>());

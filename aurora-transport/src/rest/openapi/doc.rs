@@ -248,11 +248,6 @@ impl Doc {
         self
     }
 
-    /// A frame of a stream, whose schema stands in the document.
-    pub(super) fn frame<T: ToSchema>(&mut self) {
-        self.components.reference::<T>();
-    }
-
     /// Something else that it may refuse.
     pub(super) fn may(mut self, status: StatusCode) -> Self {
         if !self.refusals.contains(&status) {

@@ -2,7 +2,9 @@
 
 use aurora_core::authz::ReadPipelines;
 use http::StatusCode;
-use utoipa::openapi::RefOr;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{Object, ObjectBuilder, OneOfBuilder, RefOr};
 
 use super::doc::Doc;
 use super::schema;
@@ -34,13 +36,15 @@ pub(super) fn docs() -> Vec<Doc> {
 }
 
 fn stream(mut doc: Doc) -> Doc {
-    doc.frame::<Beat>();
-    doc.frame::<Bye>();
-    doc.frame::<Hello>();
-    doc.frame::<HistoryAppended>();
-    doc.frame::<PipelineChanged>();
-    doc.frame::<Resync>();
-    doc.frame::<TimelineAppended>();
+    let frames = OneOfBuilder::new()
+        .item(frame::<Beat>(&mut doc, "beat"))
+        .item(frame::<Bye>(&mut doc, "bye"))
+        .item(frame::<Hello>(&mut doc, "hello"))
+        .item(frame::<HistoryAppended>(&mut doc, "history.point"))
+        .item(frame::<PipelineChanged>(&mut doc, "pipeline.changed"))
+        .item(frame::<Resync>(&mut doc, "resync"))
+        .item(frame::<TimelineAppended>(&mut doc, "timeline.appended"))
+        .build();
     doc.query(
         "topic",
         schema::values(schema::one_of(&TOPICS)),
@@ -58,12 +62,28 @@ fn stream(mut doc: Doc) -> Doc {
     )
     .header(
         "Last-Event-ID",
-        schema::place(),
+        schema::place_or_nothing(),
         "The same, as browsers send it; it goes before `cursor`.",
     )
     .gives_raw(
         StatusCode::OK,
         ABOUT,
-        vec![("text/event-stream", RefOr::T(schema::text().into()))],
+        vec![("text/event-stream", RefOr::T(frames.into()))],
     )
+}
+
+/// One event of a stream: its name, its data as a line of JSON, and perhaps its id.
+fn frame<T: ToSchema>(doc: &mut Doc, name: &str) -> Object {
+    let data = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .content_media_type("application/json")
+        .content_schema(Some(doc.reference::<T>()))
+        .build();
+    ObjectBuilder::new()
+        .property("event", schema::one_of(&[name]))
+        .property("data", data)
+        .property("id", schema::place())
+        .required("event")
+        .required("data")
+        .build()
 }

@@ -121,8 +121,7 @@ const PIPELINE_PAGE: &str = "^p1\\.[no]\\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0
 /// Those of the audit log and of decisions.
 const AUDIT_PAGE: &str = "a1\\.[no]\\.[0-9]{20}(_[a-z0-9_-]{0,100})?";
 /// One side of a diff.
-const PLAN: &str =
-    "^(run:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/.+|plan:sha256:[0-9a-f]{64}|live)$";
+const PLAN: &str = "^(run:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/.{1,200}|plan:sha256:[0-9a-f]{64}|live)$";
 
 fn plan() -> Vec<Doc> {
     vec![
@@ -258,10 +257,18 @@ fn overview() -> Vec<Doc> {
             "Who did what, and who was not let; the newest first.",
         )
         .needs::<ReadAudit>()
-        .query("actor", schema::short(), "By somebody whose id or name is this.")
+        .query(
+            "actor",
+            schema::form("^[^/]{1,200}/(before|step|after|redirect|shutdown)/[0-9]{1,4}$"),
+            "By somebody whose id or name is this.",
+        )
         .query("action", schema::values(schema::word()), "Any of these actions.")
         .query("object", schema::short(), "About this object: `pipeline/ID`.")
-        .query("result", schema::one_of(&["denied", "done"]), "How it ended.")
+        .query(
+            "result",
+            schema::one_of(&["denied", "done", "refused"]),
+            "How it ended.",
+        )
         .query("since", schema::time(), "At or after.")
         .query("until", schema::time(), "Before.")
         .query(

@@ -67,7 +67,6 @@ pub(super) fn form(pattern: &str) -> Object {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some(pattern))
-        .max_length(Some(MAX_VALUE))
         .build()
 }
 
@@ -151,6 +150,11 @@ pub(super) fn digest() -> Object {
 /// A place in the tenant's feed, or between two frames of one event.
 pub(super) fn place() -> Object {
     form("^t1\\.[0-9a-f]{16}(~1)?$")
+}
+
+/// The same, or nothing, as a browser's library may send before it heard of a place.
+pub(super) fn place_or_nothing() -> Object {
+    form("^(t1\\.[0-9a-f]{16}(~1)?)?$")
 }
 
 /// An idempotency key.
