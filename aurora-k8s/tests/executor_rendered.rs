@@ -148,6 +148,9 @@ async fn a_change_of_configuration_alone_moves_by_blue_green_and_goes_back_with_
     let body = deployed.cluster.get(&rollout("web")).await.unwrap();
     let read = &body["spec"]["template"]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"];
     assert_eq!(read, &json!(old_settings[0]));
+    // It is given half a minute, in which the last traffic leaves it; a run does not wait for that.
+    tokio::time::sleep(std::time::Duration::from_secs(40)).await;
+    deployed.finish(&first, 7).await;
     assert_eq!(
         deployed.versions().await,
         old_settings,
