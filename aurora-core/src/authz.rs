@@ -52,6 +52,10 @@ permission!(
         "read:infrastructure:data", "read:infra:data", "api:tenant:full", "api:organization:full"
 );
 permission!(
+    /// Read who did what, and who was not let.
+    ReadAudit = "read the audit log" by "read:audit", "api:tenant:full", "api:organization:full"
+);
+permission!(
     /// See, and once that is there change, the roles and credentials of the tenant.
     ManageTenant = "manage the tenant" by "api:tenant:full", "api:organization:full"
 );

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::id::PipelineId;
-use crate::pipeline::{Event, Person, timeline_entry};
+use crate::pipeline::{Event, Person, Subject, timeline_entry};
 use crate::port::store::RecordKey;
 use crate::principal::Actor;
 
@@ -21,6 +21,7 @@ struct Line<'a> {
     action: String,
     object: String,
     result: &'static str,
+    subject: Subject,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +40,7 @@ pub(super) fn line(pipeline: PipelineId, version: u64, event: &Event) -> Option<
         action: entry.kind,
         object: format!("pipeline/{pipeline}"),
         result: "done",
+        subject: entry.subject,
         version: Some(version),
         comment: by.comment.as_deref(),
         text: entry.text,
@@ -69,6 +71,7 @@ pub(super) fn not_let(
         action: not_let.action.to_owned(),
         object: format!("pipeline/{pipeline}"),
         result: not_let.result,
+        subject: Subject::default(),
         version: None,
         comment: not_let.person.comment.as_deref(),
         text: not_let.why.clone(),
@@ -76,7 +79,12 @@ pub(super) fn not_let(
     record(at, &format!("{pipeline}/denied-{unique:016x}"), &line)
 }
 
+/// What the ids of lines of a moment begin with.
+pub(super) fn time_id(at: Timestamp) -> String {
+    format!("{:020}", at.as_microsecond().max(0))
+}
+
 fn record(at: Timestamp, rest: &str, line: &Line<'_>) -> Option<(RecordKey, Bytes)> {
-    let id = format!("{:020}/{rest}", at.as_microsecond().max(0));
+    let id = format!("{}/{rest}", time_id(at));
     Some((RecordKey::new(KIND, id), serde_json::to_vec(line).ok()?.into()))
 }

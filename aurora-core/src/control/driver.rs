@@ -12,6 +12,7 @@ use tracing::Instrument as _;
 
 use super::effects::{self, Report};
 use super::figures::Driving;
+use super::history::Recorder;
 use super::{Inner, journal};
 use crate::error::ErrorChain;
 use crate::id::PipelineId;
@@ -59,6 +60,8 @@ pub(super) struct Driver {
     reports: mpsc::Sender<Report>,
     /// Levels that are not stored yet, by target: of which observation, and what.
     levels: BTreeMap<String, (u64, BTreeMap<ObjectRef, Progress>)>,
+    /// Points of the history that are not written yet.
+    history: Recorder,
     written: watch::Receiver<u64>,
     /// How often in a row the agent of a target was away, and when it last was.
     away: BTreeMap<String, (u32, Instant)>,
@@ -130,6 +133,7 @@ impl Driver {
             running: BTreeMap::new(),
             reports,
             levels: BTreeMap::new(),
+            history: Recorder::default(),
             away: BTreeMap::new(),
             inner,
         };
@@ -187,6 +191,7 @@ impl Driver {
                 }
             }
             self.settle().await?;
+            self.write_history().await;
             driving.stands(self.pipeline.state());
             if self.pipeline.is_final() || self.pipeline.parked.is_some() {
                 return Ok(());
@@ -264,6 +269,14 @@ impl Driver {
         Ok(())
     }
 
+    async fn write_history(&mut self) {
+        let (store, now) = (self.inner.store.as_ref(), self.inner.clock.now());
+        let (id, end) = (self.pipeline.id, self.pipeline.is_final());
+        self.history
+            .write(store, &self.scope, &self.lease, id, now, end)
+            .await;
+    }
+
     /// Decides and stores, until it is stored or nothing follows.
     async fn input(&mut self, input: Input) -> Result<(), Stop> {
         loop {
@@ -303,6 +316,7 @@ impl Driver {
         }
         match report.heard {
             Some(Heard::Levels { target, tag, levels }) => {
+                self.history.note(&target, &levels, self.inner.clock.now());
                 let kept = self.levels.entry(target).or_default();
                 if kept.0 != tag {
                     *kept = (tag, BTreeMap::new());
@@ -421,7 +435,11 @@ impl Driver {
         let time = self.inner.clock.now();
         let by_rule = next_wake(&self.pipeline, time).map(|at| now + until(time, at));
         let by_levels = (!self.levels.is_empty()).then(|| now + OFFER_AGAIN);
-        [by_rule, by_levels]
+        let by_history = self
+            .history
+            .next()
+            .map(|at| (now + until(time, at)).max(now + OFFER_AGAIN));
+        [by_rule, by_levels, by_history]
             .into_iter()
             .flatten()
             .min()

@@ -1,6 +1,6 @@
 //! The feed of a tenant: every event of every pipeline in one order, from a cursor on, without gap or repeat.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,12 +11,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::journal;
-use super::{ControlError, ControlPlane, Inner};
+use super::folded::Folded;
+use super::history::HistoryPoint;
+use super::{ControlError, ControlPlane, Inner, journal};
 use crate::authz::{Grant, ReadPipelines};
 use crate::id::PipelineId;
-use crate::pipeline::{Summary, TimelineEntry, decode, timeline_entry};
-use crate::port::store::{RecordKey, Scope, StoredEvent};
+use crate::pipeline::{Summary, TimelineEntry};
+use crate::port::store::Scope;
+use crate::tenant::Tenant;
 
 /// Events read at once: a slow reader holds no more than this in memory.
 const PAGE: usize = 256;
@@ -59,7 +61,13 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let digits = text
             .strip_prefix("t1.")
-            .filter(|d| d.len() == 16)
+            .filter(|digits| digits.len() == 16)
+            // Only as it is written: another spelling of a number is not a cursor of ours.
+            .filter(|digits| {
+                digits
+                    .bytes()
+                    .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+            })
             .ok_or(InvalidCursor)?;
         u64::from_str_radix(digits, 16)
             .map(Self)
@@ -88,20 +96,26 @@ pub struct FeedItem {
     pub cursor: Cursor,
     /// The pipeline.
     pub subject: PipelineId,
-    /// The version of the event.
+    /// The version of the event in its stream: that of the pipeline, or that of the target's history.
     pub version: u64,
     /// When it was stored.
     pub at: Timestamp,
     /// The event as a line of the timeline; absent where this program cannot read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<TimelineEntry>,
-    /// The pipeline's row as it is now: it may be newer than the event, never older.
+    /// The pipeline's row after the event; absent for points of its history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub row: Option<Summary>,
+    pub row: Option<Arc<Summary>>,
+    /// The pipeline's row before the event; absent for its first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Arc<Summary>>,
+    /// A point of the history of a target, which is named beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<(String, HistoryPoint)>,
 }
 
 /// A feed that goes on for as long as it is read.
-pub type FeedItems = BoxStream<'static, Result<FeedItem, ControlError>>;
+pub type FeedItems = BoxStream<'static, Result<Arc<FeedItem>, ControlError>>;
 
 impl ControlPlane {
     /// The feed of the tenant after a cursor, and then as it grows.
@@ -118,7 +132,23 @@ impl ControlPlane {
         grant: &Grant<ReadPipelines>,
         after: Cursor,
     ) -> Result<FeedItems, ControlError> {
-        self.feed(grant, after, None).await
+        self.feed(grant, after, None, false).await
+    }
+
+    /// What the feed of the tenant, or of one pipeline, has after a cursor, up to now; then it ends.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future or the stream leaves nothing behind.
+    pub async fn events_so_far(
+        &self,
+        grant: &Grant<ReadPipelines>,
+        only: Option<PipelineId>,
+        after: Cursor,
+    ) -> Result<FeedItems, ControlError> {
+        self.feed(grant, after, only, true).await
     }
 
     /// The feed of one pipeline after a cursor, and then as it grows; it ends once the pipeline is over.
@@ -143,7 +173,7 @@ impl ControlPlane {
         if known.is_empty() {
             return Err(super::acts::not_found(id));
         }
-        self.feed(grant, after, Some(id)).await
+        self.feed(grant, after, Some(id), false).await
     }
 
     async fn feed(
@@ -151,10 +181,12 @@ impl ControlPlane {
         grant: &Grant<ReadPipelines>,
         after: Cursor,
         only: Option<PipelineId>,
+        so_far: bool,
     ) -> Result<FeedItems, ControlError> {
         let scope = Scope::from(grant.tenant());
         let written = self.inner.store.written();
-        if after.feed() > self.inner.store.feed_head(&scope).await? {
+        let head = self.inner.store.feed_head(&scope).await?;
+        if after.feed() > head {
             return Err(ControlError::Invalid {
                 problem: "this cursor is ahead of everything stored; read the document again and go on from its cursor"
                     .to_owned(),
@@ -162,11 +194,14 @@ impl ControlPlane {
         }
         let reader = Reader {
             inner: Arc::clone(&self.inner),
+            tenant: grant.tenant().clone(),
             scope,
             after: after.feed(),
             only,
             buffer: VecDeque::new(),
+            folded: Folded::default(),
             written,
+            until: so_far.then_some(head),
             over: false,
         };
         Ok(Box::pin(futures::stream::unfold(reader, Reader::next)))
@@ -187,21 +222,26 @@ impl ControlPlane {
 
 struct Reader {
     inner: Arc<Inner>,
+    tenant: Tenant,
     scope: Scope,
     after: u64,
     only: Option<PipelineId>,
-    buffer: VecDeque<FeedItem>,
+    buffer: VecDeque<Arc<FeedItem>>,
+    /// For what is longer ago than what all readers share.
+    folded: Folded,
     written: watch::Receiver<u64>,
+    /// Where it ends.
+    until: Option<u64>,
     over: bool,
 }
 
 impl Reader {
-    async fn next(mut self) -> Option<(Result<FeedItem, ControlError>, Self)> {
+    async fn next(mut self) -> Option<(Result<Arc<FeedItem>, ControlError>, Self)> {
         loop {
             if let Some(item) = self.buffer.pop_front() {
                 return Some((Ok(item), self));
             }
-            if self.over {
+            if self.over || self.until.is_some_and(|until| self.after >= until) {
                 return None;
             }
             self.written.borrow_and_update();
@@ -224,59 +264,52 @@ impl Reader {
 
     /// Reads the next page; tells whether there was anything.
     async fn fill(&mut self) -> Result<bool, ControlError> {
-        let events = self.inner.store.read_feed(&self.scope, self.after, PAGE).await?;
-        let Some(last) = events.last() else {
-            return Ok(false);
+        let before = self.after;
+        let kept = self.inner.summaries.of(&self.tenant);
+        let shared = {
+            // A tokio lock: refreshing reads the store while it is held, so that readers share one refresh.
+            let mut kept = kept.lock().await;
+            kept.refresh(&self.inner, &self.scope).await?;
+            kept.since(self.after, PAGE)
         };
-        self.after = last.feed;
-        let mut rows: BTreeMap<PipelineId, Option<Summary>> = BTreeMap::new();
-        for event in events {
-            let Some(id) = journal::id_of(&event.stream) else {
-                continue;
-            };
-            if self.only.is_some_and(|only| only != id) {
-                continue;
-            }
-            let row = match rows.get(&id) {
-                Some(row) => row.clone(),
-                None => {
-                    let row = read_row(&self.inner, &self.scope, id).await?;
-                    rows.insert(id, row.clone());
-                    row
+        match shared {
+            Some((items, reached)) => {
+                self.folded = Folded::default();
+                for item in items {
+                    self.keep(item);
                 }
-            };
-            let item = item(id, &event, row);
-            self.over |=
-                self.only.is_some() && item.entry.as_ref().is_some_and(|e| e.kind == "pipelineEnded");
-            self.buffer.push_back(item);
+                self.after = reached;
+            }
+            None => self.fill_from_store().await?,
         }
-        Ok(true)
+        Ok(self.after != before)
     }
-}
 
-fn item(id: PipelineId, event: &StoredEvent, row: Option<Summary>) -> FeedItem {
-    let entry = decode(&event.value)
-        .ok()
-        .map(|decoded| timeline_entry(id, event.version, &decoded));
-    FeedItem {
-        cursor: Cursor::at(event.feed),
-        subject: id,
-        version: event.version,
-        at: event.at,
-        entry,
-        row,
+    async fn fill_from_store(&mut self) -> Result<(), ControlError> {
+        let events = self.inner.store.read_feed(&self.scope, self.after, PAGE).await?;
+        for event in events {
+            let about = journal::id_of(&event.stream)
+                .or_else(|| journal::history_of(&event.stream).map(|(id, _)| id));
+            let wanted = self.only.is_none_or(|only| about == Some(only));
+            if wanted && let Some(item) = self.folded.take(&self.inner, &self.scope, &event).await? {
+                self.keep(Arc::new(item));
+            }
+            self.after = event.feed;
+        }
+        Ok(())
     }
-}
 
-/// A row that cannot be read (an older program's successor wrote it) is left out.
-pub(super) async fn read_row(
-    inner: &Inner,
-    scope: &Scope,
-    id: PipelineId,
-) -> Result<Option<Summary>, ControlError> {
-    let key = RecordKey::new(journal::SUMMARY, id.to_string());
-    let record = inner.store.get(scope, &key).await?;
-    Ok(record.and_then(|record| serde_json::from_slice(&record.value).ok()))
+    fn keep(&mut self, item: Arc<FeedItem>) {
+        if self.over || self.only.is_some_and(|only| only != item.subject) {
+            return;
+        }
+        self.over = self.only.is_some()
+            && item
+                .entry
+                .as_ref()
+                .is_some_and(|entry| entry.kind == "pipelineEnded");
+        self.buffer.push_back(item);
+    }
 }
 
 #[cfg(test)]
@@ -294,6 +327,8 @@ mod tests {
             "t1.zzzzzzzzzzzzzzzz",
             "t2.00000000000a41f2",
             "t1.a41f2",
+            "t1.+0000000000a41f2",
+            "t1.00000000000A41F2",
         ] {
             assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text}");
         }

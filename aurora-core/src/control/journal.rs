@@ -28,7 +28,7 @@ pub(super) const LOCK: &str = "application.lock";
 pub(super) const QUEUE: &str = "application.queue";
 
 /// The kind of the records of plans that succeeded.
-const LAST_GOOD: &str = "target.lastGood";
+pub(super) const LAST_GOOD: &str = "target.lastGood";
 
 /// Events read at once.
 const PAGE: usize = 500;
@@ -41,6 +41,20 @@ pub(super) fn name(id: PipelineId) -> String {
 /// The pipeline that a stream, lease or timer is about.
 pub(super) fn id_of(name: &str) -> Option<PipelineId> {
     name.strip_prefix(PREFIX)?.parse().ok()
+}
+
+/// The prefix of the names of streams that hold the history of a target.
+const HISTORY: &str = "history/";
+
+/// The name of the stream that holds the history of a target.
+pub(super) fn history_name(id: PipelineId, target: &str) -> String {
+    format!("{HISTORY}{id}/{target}")
+}
+
+/// The pipeline and the target whose history a stream holds.
+pub(super) fn history_of(name: &str) -> Option<(PipelineId, &str)> {
+    let (id, target) = name.strip_prefix(HISTORY)?.split_once('/')?;
+    Some((id.parse().ok()?, target))
 }
 
 /// The lock of an application.
@@ -209,6 +223,12 @@ pub(super) fn timer(pipeline: &Pipeline) -> Option<Timestamp> {
 pub(super) fn summary_record(pipeline: &Pipeline) -> Option<(RecordKey, Bytes)> {
     let value = serde_json::to_vec(&summary(pipeline)).ok()?;
     Some((RecordKey::new(SUMMARY, pipeline.id.to_string()), value.into()))
+}
+
+/// The run and the plan of a record of a plan that succeeded.
+pub(super) fn last_good_of(value: &[u8]) -> Option<(PipelineId, Digest)> {
+    let stored: StoredLastGood = serde_json::from_slice(value).ok()?;
+    Some((stored.pipeline, stored.plan))
 }
 
 fn last_good_key(application: &str, account: &str, namespace: &str) -> RecordKey {

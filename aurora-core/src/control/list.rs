@@ -2,26 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
-use super::feed::{Cursor, InvalidCursor, read_row};
-use super::journal;
+use super::feed::{Cursor, InvalidCursor};
 use super::queries::AsOf;
-use super::{ControlError, ControlPlane, Inner, PerTenant};
-use crate::authz::{Grant, ReadPipelines};
+use super::summaries::Kept;
+use super::{ControlError, ControlPlane};
+use crate::authz::{Deploy, Grant, Permission as _, ReadPipelines};
 use crate::id::PipelineId;
-use crate::pipeline::{ArmoryStatus, State, Summary};
-use crate::port::store::{Scan, Scope};
-
-/// Summaries kept per tenant, the newest ones: about 0.5 kB each.
-const KEPT: usize = 50_000;
-
-/// Summaries and events read at once.
-const PAGE: usize = 1000;
+use crate::pipeline::{Approver, ArmoryStatus, State, Summary, TargetRow};
+use crate::port::store::Scope;
+use crate::principal::Principal;
 
 /// The most rows of one page.
 const MAX_LIMIT: usize = 200;
@@ -46,8 +42,13 @@ pub struct PipelineQuery {
     pub reason: Option<String>,
     /// Submitted by somebody whose id or name is this.
     pub actor: Option<String>,
-    /// `approval`: only those that wait for a person.
+    /// `approval` or `anyone`: only those that wait for a person; `me`: only those that the one who asks may decide;
+    /// `none`: only the others.
     pub needs: Option<String>,
+    /// Submitted with this program.
+    pub source: Option<String>,
+    /// Of a commit that begins like this.
+    pub commit: Option<String>,
     /// Submitted at or after.
     pub since: Option<Timestamp>,
     /// Submitted before.
@@ -56,10 +57,30 @@ pub struct PipelineQuery {
     pub text: Option<String>,
     /// At most so many rows: 50 unless said, 200 at most.
     pub limit: Option<usize>,
+    /// In which order.
+    pub order: Order,
     /// The page to show, from an earlier answer.
     pub page: Option<String>,
     /// What to count over everything that the filters let through.
     pub counts: Vec<Facet>,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Order {
+    /// The newest first.
+    #[default]
+    NewestFirst,
+    /// The oldest first.
+    OldestFirst,
+}
+
+/// A query's filters as they are for one who asks.
+#[derive(Clone, Debug)]
+pub struct RowFilter {
+    query: PipelineQuery,
+    approver: Approver,
+    may_deploy: bool,
 }
 
 /// What can be counted.
@@ -77,18 +98,18 @@ pub enum Facet {
     Target,
 }
 
-/// One page of a list, the newest first.
+/// One page of a list.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListPage {
     /// As of when.
     pub as_of: AsOf,
     /// The rows.
-    pub rows: Vec<Summary>,
-    /// The page of older ones.
+    pub rows: Vec<Arc<Summary>>,
+    /// The page after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// The page of newer ones.
+    /// The page before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prev: Option<String>,
     /// How many of each, per facet that was asked for.
@@ -96,18 +117,6 @@ pub struct ListPage {
     pub counts: BTreeMap<Facet, BTreeMap<String, usize>>,
     /// Whether lists and counts cover everything: older runs than the newest 50,000 are left out.
     pub exact: bool,
-}
-
-/// Summaries of all tenants.
-pub(super) type Summaries = PerTenant<Mutex<Kept>>;
-
-/// Summaries of one tenant, as of a place in its feed.
-#[derive(Debug, Default)]
-pub(super) struct Kept {
-    rows: BTreeMap<PipelineId, Summary>,
-    feed: u64,
-    loaded: bool,
-    left_out: bool,
 }
 
 /// A place in a list: rows older than an id, or newer.
@@ -162,54 +171,113 @@ impl ControlPlane {
             None => None,
         };
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+        let filter = query.filter(grant.principal());
         let kept = self.inner.summaries.of(grant.tenant());
         // A tokio lock: refreshing reads the store while it is held, so that readers share one refresh.
         let mut kept = kept.lock().await;
         kept.refresh(&self.inner, &Scope::from(grant.tenant())).await?;
-        let matching = |row: &&Summary| query.lets_through(row);
-        let (mut rows, more) = kept.page(place, limit, &matching);
-        let forward = !matches!(place, Some(Place::Newer(_)));
+        let towards_older = match (place, query.order) {
+            (Some(Place::Older(_)), _) | (None, Order::NewestFirst) => true,
+            (Some(Place::Newer(_)), _) | (None, Order::OldestFirst) => false,
+        };
+        let (mut rows, more) = kept.page(place, towards_older, limit, &filter);
+        // Whether the page was read in the order in which it is shown.
+        let forward = towards_older == (query.order == Order::NewestFirst);
         if !forward {
             rows.reverse();
         }
-        let first = rows.first().map(|row| row.id);
-        let last = rows.last().map(|row| row.id);
-        let newer = if forward { place.is_some() } else { more };
-        let older = if forward { more } else { true };
+        let (onwards, back): (fn(PipelineId) -> Place, fn(PipelineId) -> Place) = match query.order {
+            Order::NewestFirst => (Place::Older, Place::Newer),
+            Order::OldestFirst => (Place::Newer, Place::Older),
+        };
+        let has_next = if forward { more } else { place.is_some() };
+        let has_prev = if forward { place.is_some() } else { more };
         Ok(ListPage {
             as_of: AsOf {
                 cursor: Cursor::at(kept.feed),
                 at: self.inner.clock.now(),
             },
-            next: last.filter(|_| older).map(|id| Place::Older(id).to_string()),
-            prev: first.filter(|_| newer).map(|id| Place::Newer(id).to_string()),
+            next: rows
+                .last()
+                .filter(|_| has_next)
+                .map(|row| onwards(row.id).to_string()),
+            prev: rows
+                .first()
+                .filter(|_| has_prev)
+                .map(|row| back(row.id).to_string()),
             rows,
-            counts: kept.counts(query),
+            counts: kept.counts(&query.counts, &filter),
             exact: !kept.left_out,
         })
     }
 }
 
 impl PipelineQuery {
-    fn lets_through(&self, row: &Summary) -> bool {
+    /// Its filters, as they are for a principal.
+    pub fn filter(&self, principal: &Principal) -> RowFilter {
+        RowFilter {
+            query: self.clone(),
+            approver: Approver::of(principal),
+            may_deploy: Deploy::SCOPES.iter().any(|scope| principal.has_scope(scope)),
+        }
+    }
+}
+
+impl RowFilter {
+    /// Lets every row through.
+    pub fn everything() -> Self {
+        Self {
+            query: PipelineQuery::default(),
+            approver: Approver::default(),
+            may_deploy: false,
+        }
+    }
+
+    /// Whether a row is one of those that are wanted.
+    pub fn lets_through(&self, row: &Summary) -> bool {
+        let query = &self.query;
         let is =
             |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
-        let any = |wanted: &Option<String>, value: fn(&crate::pipeline::TargetRow) -> &str| {
+        let any = |wanted: &Option<String>, value: fn(&TargetRow) -> &str| {
             wanted
                 .as_deref()
                 .is_none_or(|wanted| row.targets.iter().any(|target| value(target) == wanted))
         };
-        is(&self.application, &row.application)
-            && any(&self.target, |target| &target.name)
-            && any(&self.account, |target| &target.account)
-            && (self.statuses.is_empty() || self.statuses.contains(&row.status))
-            && (self.states.is_empty() || self.states.contains(&row.state))
-            && is(&self.reason, row.reason.as_deref().unwrap_or_default())
-            && (is(&self.actor, &row.actor.id) || is(&self.actor, &row.actor.display))
-            && is(&self.needs, &row.needs)
-            && self.since.is_none_or(|since| row.started_at >= since)
-            && self.until.is_none_or(|until| row.started_at < until)
-            && self.text.as_deref().is_none_or(|text| mentions(row, text))
+        is(&query.application, &row.application)
+            && any(&query.target, |target| &target.name)
+            && any(&query.account, |target| &target.account)
+            && (query.statuses.is_empty() || query.statuses.contains(&row.status))
+            && (query.states.is_empty() || query.states.contains(&row.state))
+            && is(&query.reason, row.reason.as_deref().unwrap_or_default())
+            && (is(&query.actor, &row.actor.id) || is(&query.actor, &row.actor.display))
+            && self.needs(row)
+            && is(
+                &query.source,
+                row.source.as_ref().map_or("", |source| &source.product),
+            )
+            && query.commit.as_deref().is_none_or(|commit| {
+                let change = row.change.as_ref().and_then(|change| change.commit.as_deref());
+                change.is_some_and(|of| of.starts_with(commit))
+            })
+            && query.since.is_none_or(|since| row.started_at >= since)
+            && query.until.is_none_or(|until| row.started_at < until)
+            && query.text.as_deref().is_none_or(|text| mentions(row, text))
+    }
+
+    fn needs(&self, row: &Summary) -> bool {
+        let mine = |roles: &Vec<String>| {
+            let holds = |wanted: &String| {
+                let mut held = self.approver.roles.iter();
+                held.any(|held| held.eq_ignore_ascii_case(wanted))
+            };
+            self.may_deploy && (roles.is_empty() || self.approver.full || roles.iter().any(holds))
+        };
+        match self.query.needs.as_deref() {
+            None => true,
+            Some("me") => row.needs_roles.iter().any(mine),
+            Some("anyone") => row.needs == "approval",
+            Some(needs) => row.needs == needs,
+        }
     }
 }
 
@@ -227,110 +295,50 @@ fn mentions(row: &Summary, text: &str) -> bool {
 }
 
 impl Kept {
-    async fn refresh(&mut self, inner: &Inner, scope: &Scope) -> Result<(), ControlError> {
-        if !self.loaded {
-            // The head first: what is written while the records are read is read again from the feed.
-            let head = inner.store.feed_head(scope).await?;
-            self.load(inner, scope).await?;
-            self.feed = head;
-            self.loaded = true;
-        }
-        loop {
-            let events = inner.store.read_feed(scope, self.feed, PAGE).await?;
-            let Some(last) = events.last().map(|event| event.feed) else {
-                return Ok(());
-            };
-            let changed: std::collections::BTreeSet<PipelineId> = events
-                .iter()
-                .filter_map(|event| journal::id_of(&event.stream))
-                .collect();
-            for id in changed {
-                if let Some(row) = read_row(inner, scope, id).await? {
-                    self.rows.insert(id, row);
-                }
-            }
-            self.feed = last;
-            while self.rows.len() > KEPT {
-                self.rows.pop_first();
-                self.left_out = true;
-            }
-        }
-    }
-
-    async fn load(&mut self, inner: &Inner, scope: &Scope) -> Result<(), ControlError> {
-        let mut scan = Scan {
-            kind: journal::SUMMARY.to_owned(),
-            prefix: String::new(),
-            after: None,
-            reverse: true,
-            limit: PAGE,
-        };
-        loop {
-            let page = inner.store.scan(scope, scan.clone()).await?;
-            let full = page.len() == PAGE;
-            scan.after = page.last().map(|record| record.key.id.clone());
-            for record in page {
-                if let Ok(row) = serde_json::from_slice::<Summary>(&record.value) {
-                    self.rows.insert(row.id, row);
-                }
-            }
-            self.left_out |= full && self.rows.len() >= KEPT;
-            if !full || self.rows.len() >= KEPT {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Rows from a place on in its direction, and whether there are more of them.
+    /// Rows from a place on in a direction, and whether there are more of them.
     fn page(
         &self,
         place: Option<Place>,
+        towards_older: bool,
         limit: usize,
-        matching: &dyn Fn(&&Summary) -> bool,
-    ) -> (Vec<Summary>, bool) {
-        let mut rows: Vec<Summary> = match place {
-            None => self
-                .rows
-                .values()
-                .rev()
-                .filter(matching)
-                .take(limit + 1)
-                .cloned()
-                .collect(),
-            Some(Place::Older(id)) => {
-                let older = self.rows.range(..id).rev().map(|(_, row)| row);
-                older.filter(matching).take(limit + 1).cloned().collect()
-            }
-            Some(Place::Newer(id)) => {
-                let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
-                let newer = self.rows.range(after).map(|(_, row)| row);
-                newer.filter(matching).take(limit + 1).cloned().collect()
-            }
+        filter: &RowFilter,
+    ) -> (Vec<Arc<Summary>>, bool) {
+        let bounds = match place {
+            None => (Bound::Unbounded, Bound::Unbounded),
+            Some(Place::Older(id)) => (Bound::Unbounded, Bound::Excluded(id)),
+            Some(Place::Newer(id)) => (Bound::Excluded(id), Bound::Unbounded),
+        };
+        let rows = self.rows.range(bounds).map(|(_, row)| row);
+        let wanted = |row: &&Arc<Summary>| filter.lets_through(row);
+        let mut rows: Vec<Arc<Summary>> = if towards_older {
+            rows.rev().filter(wanted).take(limit + 1).cloned().collect()
+        } else {
+            rows.filter(wanted).take(limit + 1).cloned().collect()
         };
         let more = rows.len() > limit;
         rows.truncate(limit);
         (rows, more)
     }
 
-    fn counts(&self, query: &PipelineQuery) -> BTreeMap<Facet, BTreeMap<String, usize>> {
-        let mut counts: BTreeMap<Facet, BTreeMap<String, usize>> = query
-            .counts
-            .iter()
-            .map(|facet| (*facet, BTreeMap::new()))
-            .collect();
+    fn counts(&self, facets: &[Facet], filter: &RowFilter) -> BTreeMap<Facet, BTreeMap<String, usize>> {
+        let mut counts: BTreeMap<Facet, BTreeMap<String, usize>> =
+            facets.iter().map(|facet| (*facet, BTreeMap::new())).collect();
         if counts.is_empty() {
             return counts;
         }
-        for row in self.rows.values().filter(|row| query.lets_through(row)) {
+        for row in self.rows.values().filter(|row| filter.lets_through(row)) {
             for (facet, values) in &mut counts {
-                let found: Vec<String> = match facet {
-                    Facet::Application => vec![row.application.clone()],
-                    Facet::Needs => vec![row.needs.clone()],
-                    Facet::Status => vec![status_text(row.status)],
-                    Facet::Target => row.targets.iter().map(|target| target.name.clone()).collect(),
+                let mut count = |value: &str| match values.get_mut(value) {
+                    Some(count) => *count += 1,
+                    None => {
+                        values.insert(value.to_owned(), 1);
+                    }
                 };
-                for value in found {
-                    *values.entry(value).or_insert(0) += 1;
+                match facet {
+                    Facet::Application => count(&row.application),
+                    Facet::Needs => count(&row.needs),
+                    Facet::Status => count(&status_text(row.status)),
+                    Facet::Target => row.targets.iter().for_each(|target| count(&target.name)),
                 }
             }
         }

@@ -3,20 +3,29 @@
 mod act_key;
 mod acts;
 mod again;
+mod applications;
+mod approvals;
 mod audit;
+mod audit_query;
+mod diff;
 mod driver;
 mod effects;
 mod feed;
 mod figures;
 mod filter;
 mod fleet;
+mod folded;
+mod history;
 mod impact;
 mod journal;
 mod list;
+mod plans;
 mod queries;
+mod redact;
 mod runner;
 mod start;
 mod submit;
+mod summaries;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,11 +46,20 @@ use crate::tenant::Tenant;
 
 pub use acts::{Decision, Recorded};
 pub use again::{Redeploy, TargetAct};
+pub use applications::{ApplicationPage, ApplicationView, CellRun, CellView, LastGoodRun, RunningImage};
+pub use approvals::{ApprovalPage, ApprovalView, DecidedPage};
+pub use audit_query::{AuditEntry, AuditPage, AuditQuery};
+pub use diff::{
+    Change, DiffSummary, FieldDiff, ImageChange, InvalidPlanRef, ObjectDiff, PlanDiff, PlanRef,
+    ReplicasChange,
+};
 pub use feed::{Cursor, FeedItem, FeedItems, InvalidCursor};
 pub use figures::{EFFECTS, EngineFigures};
 pub use fleet::{AccountView, AgentView};
+pub use history::{History, HistoryPoint};
 pub use impact::Intent;
-pub use list::{Facet, ListPage, PipelineQuery};
+pub use list::{Facet, ListPage, Order, PipelineQuery, RowFilter};
+pub use plans::{ObjectText, PlanObject, PlanView};
 pub use queries::{AsOf, Document, StoredConfig, Timeline};
 pub use submit::{Submission, SubmitError, Submitted};
 
@@ -115,7 +133,7 @@ struct Inner {
     options: Options,
     /// Mutating commands under way, over all pipelines.
     commands: Arc<Semaphore>,
-    summaries: list::Summaries,
+    summaries: summaries::Summaries,
     tally: figures::Tally,
 }
 
@@ -153,7 +171,7 @@ impl ControlPlane {
                 entropy,
                 commands: Arc::new(Semaphore::new(options.commands)),
                 options,
-                summaries: list::Summaries::default(),
+                summaries: summaries::Summaries::default(),
                 tally: figures::Tally::default(),
             }),
         }
@@ -210,7 +228,7 @@ impl ControlPlane {
                 entropy: Arc::clone(&shared.entropy),
                 options: shared.options.clone(),
                 commands: Arc::clone(&shared.commands),
-                summaries: list::Summaries::default(),
+                summaries: summaries::Summaries::default(),
                 tally: figures::Tally::default(),
             },
         };
@@ -280,6 +298,12 @@ pub enum ControlError {
         /// What was looked for.
         what: String,
     },
+    /// This version cannot do it yet.
+    #[error("{what} is not in this version of Aurora yet")]
+    Unsupported {
+        /// What was asked for.
+        what: String,
+    },
     /// The pipeline does not allow it now.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -307,6 +331,7 @@ impl ControlError {
             Self::Contended { .. } => ErrorKind::Unavailable,
             Self::Invalid { .. } | Self::KeyReused => ErrorKind::Invalid,
             Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::NotTaken(error) => error.kind(),
             Self::Refused(refused) => refused.kind(),
             Self::Router { source } => source.kind(),

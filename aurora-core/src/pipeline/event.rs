@@ -318,9 +318,9 @@ pub struct Submitted {
 }
 
 /// Which earlier run a run comes from, and how.
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RunOrigin))]
 pub struct Origin {
     /// How.
     pub kind: OriginKind,

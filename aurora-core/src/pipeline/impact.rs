@@ -49,7 +49,7 @@ pub struct Impact {
 /// What becomes of one target.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ImpactChange))]
 pub struct Change {
     /// The target.
     pub target: String,
@@ -64,7 +64,7 @@ pub struct Change {
 /// A version in one place.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ImpactVersion))]
 pub struct Version {
     /// The run that brought it, or will; absent: a run that does not exist yet, or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]

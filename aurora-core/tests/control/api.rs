@@ -323,7 +323,7 @@ async fn a_feed_goes_on_from_its_cursor_without_gap_or_repeat() {
     let next = live.next().await.unwrap().unwrap();
     assert_eq!(next.subject, id);
     assert_eq!(next.version, document.body.version + 1);
-    assert_eq!(next.entry.unwrap().kind, "gateOpened");
+    assert_eq!(next.entry.as_ref().unwrap().kind, "gateOpened");
     let own = plane.pipeline_events(&reader(), id, Cursor::START).await.unwrap();
     let own: Vec<_> = own.map(Result::unwrap).collect().await;
     assert_eq!(own.last().unwrap().row.as_ref().unwrap().state, State::Succeeded);

@@ -521,7 +521,11 @@ impl Simulation {
         let mut running: BTreeMap<String, PipelineId> = BTreeMap::new();
         let mut pipelines: BTreeMap<PipelineId, Pipeline> = BTreeMap::new();
         for stored in self.world.store.events(&self.world.scope()) {
-            let id: PipelineId = stored.stream.strip_prefix("pipeline/").unwrap().parse().unwrap();
+            // Histories are streams of their own.
+            let Some(id) = stored.stream.strip_prefix("pipeline/") else {
+                continue;
+            };
+            let id: PipelineId = id.parse().unwrap();
             let event = decode(&stored.value).unwrap();
             let before = pipelines.remove(&id).unwrap_or_else(|| Pipeline::new(id));
             assert!(!before.is_final(), "nothing happens after the end: {event:?}");

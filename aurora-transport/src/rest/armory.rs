@@ -7,9 +7,10 @@ use aurora_core::principal::ClientProduct;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// The answer to `GET /pipelines/{id}`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PipelineStatus {
     /// The pipeline.
@@ -40,7 +41,7 @@ pub struct PipelineStatus {
 }
 
 /// A target.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Environment {
     /// Its name.
     pub name: String,
@@ -51,7 +52,7 @@ pub struct Environment {
 }
 
 /// A deployment or a constraint.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// Its name among the steps.
@@ -76,7 +77,7 @@ pub struct Step {
 }
 
 /// A target's deployment.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentStep {
     /// Its name.
@@ -90,7 +91,7 @@ pub struct DeploymentStep {
 }
 
 /// A pause.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PauseStep {
     /// How long, for a timed one.

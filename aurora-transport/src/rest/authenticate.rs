@@ -1,8 +1,10 @@
 //! From a bearer token to a principal, and from a principal to a grant.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aurora_core::authz::{Grant, Permission};
+use aurora_core::digest::Digest;
 use aurora_core::error::ErrorKind;
 use aurora_core::principal::{Principal, PrincipalKind};
 use aurora_core::secret::Secret;
@@ -13,18 +15,27 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 
-use super::Api;
 use super::problem::Refusal;
+use super::{Api, openapi};
 
+/// Digits of a key of visibility.
+const VISIBILITY_DIGITS: usize = 16;
 /// The longest token that is looked at.
 const MAX_TOKEN: usize = 16 * 1024;
 
 /// Puts the principal of the request's token into its extensions, or answers for the handlers.
 ///
-/// It stands in front of every route, known or not, so that nobody learns which there are.
+/// It stands in front of every route, known or not, so that nobody learns what there is; only the document that
+/// describes the API is open.
 pub(super) async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    if request.uri().path() == openapi::PATH {
+        return next.run(request).await;
+    }
     match principal(&api, request.headers()).await {
         Ok(principal) => {
+            if let Err(refusal) = api.inner.buckets.take(api.inner.rate, &principal) {
+                return refusal.into_response();
+            }
             if let Some(tenant) = &principal.tenant {
                 tracing::Span::current().record("tenant", tracing::field::display(tenant));
             }
@@ -70,6 +81,17 @@ async fn principal(api: &Api, headers: &HeaderMap) -> Result<Arc<Principal>, Ref
         ));
     }
     Ok(principal)
+}
+
+/// The same for all who see the same: their tenant, and what they may do and decide in it.
+pub(super) fn visibility(principal: &Principal) -> String {
+    let roles: BTreeSet<String> = principal.roles.iter().map(|role| role.to_lowercase()).collect();
+    let seen = serde_json::json!([
+        principal.tenant.as_ref().map(ToString::to_string),
+        principal.scopes,
+        roles
+    ]);
+    Digest::of_json(&seen).short(VISIBILITY_DIGITS)
 }
 
 /// The grant that a handler needs: it runs only when there is one.

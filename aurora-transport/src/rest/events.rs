@@ -1,15 +1,15 @@
 //! Event streams: server-sent events that go on from a cursor without gap or repeat.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aurora_core::authz::{Grant, ReadPipelines};
-use aurora_core::control::{ControlError, Cursor, FeedItem, FeedItems};
-use aurora_core::error::{ErrorChain, ErrorKind};
+use aurora_core::control::{ControlError, Cursor, FeedItem, FeedItems, RowFilter};
+use aurora_core::error::ErrorChain;
 use aurora_core::id::PipelineId;
-use aurora_core::tenant::Tenant;
+use aurora_core::pipeline::Summary;
 use axum::extract::{Path, State};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
@@ -19,25 +19,28 @@ use http::{HeaderMap, HeaderValue};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Api;
-use super::authenticate::Granted;
+use super::authenticate::{Granted, visibility};
+use super::frames::{
+    Beat, Before, Bye, Hello, HistoryAppended, Match, PipelineChanged, Resync, StreamEvent, TimelineAppended,
+};
+use super::list;
 use super::problem::Refusal;
 use super::request::{Params, bad_parameter, pipeline_id};
-use super::wire::{Beat, Bye, Hello, PipelineChanged, Resync, StreamEvent, TimelineAppended};
+use super::slots::Slot;
 
 /// A beat comes so often: a client that hears nothing for three of them knows that the line is dead.
 const BEAT: Duration = Duration::from_secs(10);
 /// How long a stream of a pipeline that is over looks for what is still to be told.
 const LAST_LOOK: Duration = Duration::from_secs(2);
-/// Streams of one principal: a few tabs and programs.
-const STREAMS_OF_ONE: usize = 16;
-/// Streams of all together.
-const STREAMS: usize = 2048;
 /// Clients come back within so long after a drain, spread out.
 const RETRY_SPREAD: Duration = Duration::from_secs(3);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const PIPELINES: &str = "pipelines";
 const TIMELINE: &str = "timeline";
+const HISTORY: &str = "history";
+/// What a stream can tell of.
+pub(super) const TOPICS: [&str; 3] = [HISTORY, PIPELINES, TIMELINE];
 /// Topics that are planned and not there yet.
 const LATER: [&str; 3] = ["agents", "approvals", "windows"];
 
@@ -74,19 +77,29 @@ async fn stream(
 ) -> Result<Response, Refusal> {
     let topics = topics(&mut params)?;
     let from = params.one("cursor")?;
+    let filter = match only {
+        None => list::filters(&mut params)?.filter(grant.principal()),
+        Some(_) => RowFilter::everything(),
+    };
+    let follow = params.flag("follow")?.unwrap_or(true);
     params.finish()?;
     // What a browser sends by itself after a break is newer than what stands in the address.
     let last = headers
         .get(&LAST_EVENT_ID)
-        .and_then(|value| value.to_str().ok())
         .filter(|value| !value.is_empty())
-        .map(str::to_owned);
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let place = match last.or(from) {
         Some(text) => Place::read(&text)?,
         None => Place::after(api.inner.plane.feed_head(&grant).await?),
     };
     let slot = Slot::take(&api, &grant)?;
-    let viewer = Viewer::begin(api, grant, place, topics, only, slot).await?;
+    let wanted = Wanted {
+        follow,
+        only,
+        topics,
+        filter,
+    };
+    let viewer = Viewer::begin(api, grant, place, wanted, slot).await?;
     let frames = futures::stream::unfold(viewer, Viewer::next);
     let headers = [
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -100,19 +113,16 @@ async fn stream(
 }
 
 fn topics(params: &mut Params) -> Result<Vec<String>, Refusal> {
-    let topics = params.many("topic");
+    let topics = params.many("topic")?;
     if topics.is_empty() {
         return Ok(vec![PIPELINES.to_owned(), TIMELINE.to_owned()]);
     }
-    match topics
-        .iter()
-        .find(|topic| *topic != PIPELINES && *topic != TIMELINE)
-    {
+    match topics.iter().find(|topic| !TOPICS.contains(&topic.as_str())) {
         None => Ok(topics),
         Some(later) if LATER.contains(&later.as_str()) => {
             Err(Refusal::not_yet(&format!("the topic `{later}`")))
         }
-        Some(_) => Err(bad_parameter("topic", "is not pipelines or timeline")),
+        Some(_) => Err(bad_parameter("topic", "is not pipelines, timeline or history")),
     }
 }
 
@@ -129,10 +139,13 @@ impl Place {
     }
 
     fn read(text: &str) -> Result<Self, Refusal> {
-        let (cursor, frames) = text.split_once('~').unwrap_or((text, "0"));
-        match (cursor.parse(), frames.parse()) {
-            (Ok(after), Ok(frames)) => Ok(Self { after, frames }),
-            _ => Err(Refusal::invalid(
+        let (cursor, frames) = match text.strip_suffix("~1") {
+            Some(cursor) => (cursor, 1),
+            None => (text, 0),
+        };
+        match cursor.parse() {
+            Ok(after) => Ok(Self { after, frames }),
+            Err(_) => Err(Refusal::invalid(
                 "cursor.invalid",
                 "",
                 "this is not a cursor; take it as it came from an earlier answer",
@@ -148,12 +161,20 @@ impl Place {
     }
 }
 
+/// What a stream tells of.
+struct Wanted {
+    /// Whether it goes on after what there is.
+    follow: bool,
+    only: Option<PipelineId>,
+    topics: Vec<String>,
+    filter: RowFilter,
+}
+
 /// One stream and what it still has to say.
 struct Viewer {
     api: Api,
     grant: Grant<ReadPipelines>,
-    only: Option<PipelineId>,
-    topics: Vec<String>,
+    wanted: Wanted,
     place: Place,
     items: FeedItems,
     frames: VecDeque<(Option<Place>, StreamEvent)>,
@@ -170,8 +191,7 @@ impl Viewer {
         api: Api,
         grant: Grant<ReadPipelines>,
         place: Place,
-        topics: Vec<String>,
-        only: Option<PipelineId>,
+        wanted: Wanted,
         slot: Slot,
     ) -> Result<Self, Refusal> {
         let now = api.inner.clock.now();
@@ -181,19 +201,20 @@ impl Viewer {
         let hello = Hello {
             now,
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
-            topics: topics.clone(),
+            topics: wanted.topics.clone(),
             token_expires_at,
             beat_seconds: BEAT.as_secs(),
+            visibility: visibility(grant.principal()),
         };
         frames.push_back((Some(place), StreamEvent::Hello(hello)));
-        let (place, items) = match open(&api, &grant, only, place.after).await {
+        let (place, items) = match open(&api, &grant, &wanted, place.after).await {
             Ok(items) => (place, items),
             // A cursor from before a store was restored: the client reads anew and goes on from now.
             Err(ControlError::Invalid { .. }) => {
                 let place = Place::after(api.inner.plane.feed_head(&grant).await?);
                 let reason = "cursorUnknown".to_owned();
                 frames.push_back((Some(place), StreamEvent::Resync(Resync { reason })));
-                (place, open(&api, &grant, only, place.after).await?)
+                (place, open(&api, &grant, &wanted, place.after).await?)
             }
             Err(error) => return Err(error.into()),
         };
@@ -203,8 +224,7 @@ impl Viewer {
             expires: Instant::now() + left.min(Duration::from_secs(86_400)),
             api,
             grant,
-            only,
-            topics,
+            wanted,
             place,
             items,
             frames,
@@ -252,66 +272,106 @@ impl Viewer {
         }
     }
 
-    fn take(&mut self, item: Option<Result<FeedItem, ControlError>>) {
+    fn take(&mut self, item: Option<Result<Arc<FeedItem>, ControlError>>) {
         match item {
             Some(Ok(item)) => {
                 if self.last_look.is_some() {
                     self.last_look = Some(Instant::now() + LAST_LOOK);
                 }
-                self.tell(item);
+                self.tell(&item);
             }
             Some(Err(error)) => {
                 tracing::warn!(error = %ErrorChain(&error), "event stream broken off");
                 self.say_bye("broken", self.spread());
             }
-            None => self.say_bye("ended", Duration::ZERO),
+            None => {
+                if !self.wanted.follow {
+                    // From here a later request goes on.
+                    let now = self.api.inner.clock.now();
+                    let cursor = self.place.after;
+                    self.frames
+                        .push_back((None, StreamEvent::Beat(Beat { now, cursor })));
+                }
+                self.say_bye("ended", Duration::ZERO);
+            }
         }
     }
 
-    /// An item is two frames; each names the place after it, so that a break between them loses nothing.
-    fn tell(&mut self, item: FeedItem) {
-        let FeedItem {
-            cursor,
-            subject,
-            version,
-            at,
-            entry,
-            row,
-        } = item;
-        let seen = self.place.frames;
+    /// An item is up to two frames; each names the place after it, so that a break between them loses nothing.
+    fn tell(&mut self, item: &FeedItem) {
+        let after = Place::after(item.cursor);
         let between = Place {
             after: self.place.after,
             frames: 1,
         };
-        if let Some(entry) = entry.filter(|_| seen == 0 && self.wants(TIMELINE)) {
+        let seen = self.place.frames;
+        self.place = after;
+        let (subject, version, at) = (item.subject, item.version, item.at);
+        if let Some((target, point)) = &item.point {
+            if self.wants(HISTORY) {
+                let point = HistoryAppended {
+                    subject,
+                    target: target.clone(),
+                    version,
+                    at,
+                    point: point.clone(),
+                };
+                self.frames
+                    .push_back((Some(after), StreamEvent::HistoryPoint(Box::new(point))));
+            }
+            return;
+        }
+        let Some(matched) = self.matched(item) else {
+            return;
+        };
+        let row = item.row.as_ref().filter(|_| self.wants(PIPELINES));
+        if let Some(entry) = item.entry.as_ref().filter(|_| seen == 0 && self.wants(TIMELINE)) {
             let line = TimelineAppended {
                 subject,
                 version,
                 at,
-                entry,
+                entry: entry.clone(),
             };
+            // Without a row, the line is the item's last frame.
+            let place = if row.is_some() { between } else { after };
             self.frames
-                .push_back((Some(between), StreamEvent::TimelineAppended(Box::new(line))));
+                .push_back((Some(place), StreamEvent::TimelineAppended(Box::new(line))));
         }
-        let after = Place::after(cursor);
-        if let Some(row) = row.filter(|_| self.wants(PIPELINES)) {
+        if let Some(row) = row {
+            let before = |row: &Arc<Summary>| Before {
+                status: row.status,
+                state: row.state,
+                needs: row.needs.clone(),
+            };
             let changed = PipelineChanged {
                 subject,
                 version,
                 at,
-                row,
+                matched,
+                before: item.before.as_ref().map(before),
+                row: Arc::clone(row),
             };
             self.frames
                 .push_back((Some(after), StreamEvent::PipelineChanged(Box::new(changed))));
-        } else if let Some((place, _)) = self.frames.back_mut() {
-            // The line was the item's last frame.
-            *place = Some(after);
         }
-        self.place = after;
+    }
+
+    /// What an item is to the filter; `None` where it never was let through and is not.
+    fn matched(&self, item: &FeedItem) -> Option<Match> {
+        let passes = |row: &Option<Arc<Summary>>| {
+            let row = row.as_ref();
+            row.is_some_and(|row| self.wanted.filter.lets_through(row))
+        };
+        match (passes(&item.before), passes(&item.row)) {
+            (false, false) => None,
+            (false, true) => Some(Match::Entered),
+            (true, false) => Some(Match::Left),
+            (true, true) => Some(Match::Changed),
+        }
     }
 
     fn wants(&self, topic: &str) -> bool {
-        self.topics.iter().any(|wanted| wanted == topic)
+        self.wanted.topics.iter().any(|wanted| wanted == topic)
     }
 
     fn say_bye(&mut self, reason: &str, retry_after: Duration) {
@@ -325,7 +385,7 @@ impl Viewer {
 
     /// The stream of a pipeline that was over before it began has no last event to wait for.
     async fn look_for_the_end(&mut self) {
-        let (Some(id), None) = (self.only, self.last_look) else {
+        let (Some(id), None) = (self.wanted.only, self.last_look) else {
             return;
         };
         if let Ok(document) = self.api.inner.plane.pipeline(&self.grant, id).await
@@ -345,10 +405,11 @@ impl Viewer {
 async fn open(
     api: &Api,
     grant: &Grant<ReadPipelines>,
-    only: Option<PipelineId>,
+    wanted: &Wanted,
     after: Cursor,
 ) -> Result<FeedItems, ControlError> {
-    match only {
+    match wanted.only {
+        only if !wanted.follow => api.inner.plane.events_so_far(grant, only, after).await,
         Some(id) => api.inner.plane.pipeline_events(grant, id, after).await,
         None => api.inner.plane.events(grant, after).await,
     }
@@ -358,51 +419,5 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-/// How many streams each principal has open.
-pub(super) type OpenStreams = Arc<Mutex<BTreeMap<(Option<Tenant>, String), usize>>>;
-
-/// The right to one stream; given back when it is dropped.
-struct Slot {
-    api: Api,
-    holder: (Option<Tenant>, String),
-}
-
-impl Slot {
-    fn take(api: &Api, grant: &Grant<ReadPipelines>) -> Result<Self, Refusal> {
-        let holder = (Some(grant.tenant().clone()), grant.principal().id.clone());
-        let mut open = api.inner.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = open.values().sum();
-        let own = open.get(&holder).copied().unwrap_or(0);
-        if own >= STREAMS_OF_ONE || all >= STREAMS {
-            let detail = format!("{own} event streams are open for you; close one, or try again later");
-            return Err(Refusal::new(ErrorKind::Exhausted, "streams.exhausted", detail));
-        }
-        open.insert(holder.clone(), own + 1);
-        super::metrics::streams(all + 1);
-        Ok(Self {
-            api: api.clone(),
-            holder,
-        })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut open = self
-            .api
-            .inner
-            .streams
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = open.get_mut(&self.holder) {
-            *own -= 1;
-            if *own == 0 {
-                open.remove(&self.holder);
-            }
-        }
-        super::metrics::streams(open.values().sum());
     }
 }

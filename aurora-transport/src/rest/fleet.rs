@@ -66,7 +66,7 @@ pub(super) async fn connected(
     Granted(grant): Granted<ReadInfrastructure>,
     mut params: Params,
 ) -> Result<Response, Refusal> {
-    let only = params.one("agent-identifier")?;
+    let only = params.lenient("agent-identifier");
     params.finish()?;
     let tenant = grant.tenant().clone();
     let mut connected: Vec<Value> = Vec::new();

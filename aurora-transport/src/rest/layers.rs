@@ -8,12 +8,13 @@ use axum::BoxError;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::problem::Refusal;
+use super::problem::{PROBLEM_JSON, Refusal};
 
 /// The header that names a request, in answers always, in requests if the client wants.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -53,6 +54,32 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     super::metrics::answered(&method, &route, status, took);
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// Gives what the framework refuses by itself the body that every refusal has.
+pub(super) async fn only_problems(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let known = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|media_type| media_type == PROBLEM_JSON);
+    if known || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let mut refusal = Refusal::with_status(
+        status,
+        "request.malformed",
+        "the request cannot be read: its path or its headers are not as they must be",
+    )
+    .into_response();
+    // Such as the methods that a path has.
+    for (name, value) in response.headers() {
+        if !matches!(*name, CONTENT_TYPE | CONTENT_LENGTH) {
+            refusal.headers_mut().insert(name, value.clone());
+        }
+    }
+    refusal
 }
 
 /// What the limits of the stack answer.

@@ -6,19 +6,31 @@
 
 mod acts;
 mod answer;
+mod applications;
+mod approvals;
 mod armory;
+mod audit;
 mod authenticate;
+mod bodies;
 pub mod client;
 mod compat;
+mod deprecated;
 mod events;
 mod fleet;
+mod frames;
+mod impact;
 mod layers;
+mod list;
 mod metrics;
+mod openapi;
 mod pipelines;
+mod plans;
 mod problem;
+mod rate;
 mod reading;
 mod request;
 mod routes;
+mod slots;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -34,7 +46,7 @@ use aurora_core::port::http::HttpCaller;
 use aurora_core::port::token::TokenVerifier;
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use http::header::AUTHORIZATION;
 use http::{Method, StatusCode};
 use tokio::sync::Semaphore;
@@ -47,18 +59,25 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 pub use armory::{DeploymentStep, Environment, PauseStep, PipelineStatus, Step};
+pub use bodies::{
+    ApplicationAnswer, ApplicationsAnswer, ApprovalsAnswer, AuditAnswer, DiffAnswer, HistoryAnswer,
+    ImpactAnswer, ObjectAnswer, PlanAnswer,
+};
 pub use compat::{
     Credential, DeployedObject, DeploymentStatus, KubernetesStatus, Me, MeTenant, Role, StrategyStatus,
     StrategyStep, TenantEntry,
 };
+pub use frames::{
+    Beat, Before, Bye, Hello, HistoryAppended, Match, PipelineChanged, Resync, StreamEvent, TimelineAppended,
+};
 pub use layers::REQUEST_ID;
 pub use problem::{PROBLEM_JSON, ProblemBody};
+pub use rate::RequestRate;
 pub use request::IDEMPOTENCY_KEY;
 pub use submit::FILE_NAME;
 pub use wire::{
-    AccountsAnswer, ActAnswer, ActRequest, AgentAnswer, AgentsAnswer, Beat, Bye, EvidenceAnswer,
-    EvidenceItem, Hello, ListAnswer, Page, PipelineChanged, ReadAt, Resync, StreamEvent, SubmitAnswer,
-    TargetAnswer, TimelineAnswer, TimelineAppended,
+    AccountsAnswer, ActAnswer, ActRequest, AgentAnswer, AgentsAnswer, EvidenceAnswer, EvidenceItem,
+    ListAnswer, Page, ReadAt, SubmitAnswer, TargetAnswer, TimelineAnswer, ViewAnswer,
 };
 
 use problem::Refusal;
@@ -98,8 +117,11 @@ struct Inner {
     verifier: Arc<dyn TokenVerifier>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
-    streams: events::OpenStreams,
+    streams: slots::OpenStreams,
+    stream_limits: slots::StreamLimits,
     requests: usize,
+    rate: RequestRate,
+    buckets: rate::Buckets,
     submits: Semaphore,
     fetches: Semaphore,
     credentials: Option<Vec<Credential>>,
@@ -124,8 +146,11 @@ impl Api {
                 verifier: Arc::new(verifier),
                 clock: Arc::new(clock),
                 stop: CancellationToken::new(),
-                streams: events::OpenStreams::default(),
+                streams: slots::OpenStreams::default(),
+                stream_limits: slots::StreamLimits::default(),
                 requests: DEFAULT_REQUESTS,
+                rate: RequestRate::default(),
+                buckets: rate::Buckets::default(),
                 submits: Semaphore::new(SUBMITS),
                 fetches: Semaphore::new(FETCHES),
                 credentials: None,
@@ -144,6 +169,23 @@ impl Api {
     #[must_use]
     pub fn with_requests(self, requests: usize) -> Self {
         self.changed(|inner| inner.requests = requests.max(1))
+    }
+
+    /// How often one principal may ask; 100 times a second, 500 at once.
+    #[must_use]
+    pub fn with_rate(self, rate: RequestRate) -> Self {
+        self.changed(|inner| inner.rate = rate)
+    }
+
+    /// How many event streams may be open, of one principal and of all; 16 and 2048.
+    #[must_use]
+    pub fn with_streams(self, of_one: usize, all: usize) -> Self {
+        self.changed(|inner| inner.stream_limits = slots::StreamLimits { of_one, all })
+    }
+
+    /// The document that describes the API, as it is served at `/openapi.json`.
+    pub fn openapi() -> String {
+        openapi::text()
     }
 
     /// Reads manifests by URL and deploy files by link through this caller, within its rules; by default none
@@ -169,7 +211,13 @@ impl Api {
     pub fn router(&self) -> Router {
         let mut router = Router::new();
         for route in routes::routes() {
-            router = router.route(route.path, route.handler);
+            let handler = match deprecated::successor(route.path) {
+                None => route.handler,
+                Some(successor) => route.handler.layer(map_response(move |response| async move {
+                    deprecated::say(response, successor)
+                })),
+            };
+            router = router.route(route.path, handler);
         }
         let unknown = || async { Refusal::new(ErrorKind::NotFound, "notFound", "there is no such path") };
         let other_method = || async {
@@ -179,6 +227,8 @@ impl Api {
         let stack = ServiceBuilder::new()
             // Outermost, so that even a refused or panicked request has an id and is counted.
             .layer(from_fn(layers::observe))
+            // What is refused further in by the framework's own words gets ours.
+            .layer(from_fn(layers::only_problems))
             // A panic is one request's failure, not a broken connection.
             .layer(CatchPanicLayer::custom(layers::panicked))
             // Tokens must not show in any debug output of a request further in.
@@ -209,7 +259,10 @@ impl Api {
                 clock: Arc::clone(&shared.clock),
                 stop: shared.stop.clone(),
                 streams: Arc::clone(&shared.streams),
+                stream_limits: shared.stream_limits,
                 requests: shared.requests,
+                rate: shared.rate,
+                buckets: rate::Buckets::default(),
                 submits: Semaphore::new(SUBMITS),
                 fetches: Semaphore::new(FETCHES),
                 credentials: shared.credentials.clone(),

@@ -1,32 +1,26 @@
-//! Looking at pipelines: status, view, list, timeline, evidence.
+//! Looking at one pipeline: status, view, timeline, evidence.
 
 use aurora_core::authz::ReadPipelines;
-use aurora_core::control::{AsOf, Document, Facet, PipelineQuery};
+use aurora_core::control::{AsOf, Document};
 use aurora_core::digest::Digest;
 use aurora_core::error::ErrorKind;
-use aurora_core::pipeline::{
-    ArmoryStatus, EvidenceView, PipelineView, State as PipelineState, TimelineEntry,
-};
+use aurora_core::pipeline::{EvidenceView, PipelineView, TimelineEntry};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::Api;
 use super::answer::json;
 use super::armory::PipelineStatus;
 use super::authenticate::Granted;
 use super::problem::Refusal;
-use super::request::{Params, bad_parameter, pipeline_id};
-use super::wire::{EvidenceAnswer, EvidenceItem, ListAnswer, Page, TargetAnswer, TimelineAnswer};
+use super::request::{Params, pipeline_id};
+use super::wire::{EvidenceAnswer, EvidenceItem, TargetAnswer, TimelineAnswer, ViewAnswer};
 
 /// Lines of a timeline where nothing is said.
 const DEFAULT_LINES: usize = 100;
 /// The most lines of one answer.
-const MAX_LINES: usize = 500;
-/// Parameters of the list that are planned and not there yet.
-const LATER: [&str; 4] = ["commit", "fields", "sort", "source"];
+pub(super) const MAX_LINES: usize = 500;
 /// Digits of the name of a piece of evidence: enough for one pipeline.
 const EVIDENCE_DIGITS: usize = 16;
 
@@ -50,8 +44,8 @@ pub(super) async fn view(
     params: Params,
 ) -> Result<Response, Refusal> {
     params.finish()?;
-    let view = api.inner.plane.view(&grant, pipeline_id(&id)?).await?;
-    Ok(json(StatusCode::OK, &view))
+    let Document { as_of, body } = api.inner.plane.view(&grant, pipeline_id(&id)?).await?;
+    Ok(json(StatusCode::OK, &ViewAnswer { as_of, view: body }))
 }
 
 /// `GET /pipelines/{id}/targets/{target}/view`
@@ -85,68 +79,6 @@ pub(super) async fn target_view(
     Ok(json(StatusCode::OK, &answer))
 }
 
-/// `GET /pipelines`
-pub(super) async fn list(
-    State(api): State<Api>,
-    Granted(grant): Granted<ReadPipelines>,
-    mut params: Params,
-) -> Result<Response, Refusal> {
-    let query = PipelineQuery {
-        application: params.one("application")?,
-        target: params.one("target")?,
-        account: params.one("account")?,
-        statuses: words::<ArmoryStatus>(&mut params, "status")?,
-        states: words::<PipelineState>(&mut params, "state")?,
-        reason: params.one("reason")?,
-        actor: params.one("actor")?,
-        needs: needs(&mut params)?,
-        since: params.parsed("since", "a time as in 2026-11-24T08:00:00Z")?,
-        until: params.parsed("until", "a time as in 2026-11-24T08:00:00Z")?,
-        text: params.one("q")?,
-        limit: params.parsed("limit", "a number")?,
-        page: params.one("cursor")?,
-        counts: words::<Facet>(&mut params, "counts")?,
-    };
-    params.not_yet(&LATER)?;
-    params.finish()?;
-    let page = api.inner.plane.list(&grant, &query).await?;
-    let answer = ListAnswer {
-        now: api.inner.clock.now(),
-        as_of: page.as_of,
-        rows: page.rows,
-        page: Page {
-            next: page.next,
-            prev: page.prev,
-        },
-        counts: page.counts,
-        exact: page.exact,
-    };
-    Ok(json(StatusCode::OK, &answer))
-}
-
-fn needs(params: &mut Params) -> Result<Option<String>, Refusal> {
-    match params.one("needs")?.as_deref() {
-        None => Ok(None),
-        Some("approval" | "anyone") => Ok(Some("approval".to_owned())),
-        Some("none") => Ok(Some("none".to_owned())),
-        Some("me") => Err(Refusal::not_yet("the filter `needs=me`")),
-        Some(_) => Err(bad_parameter("needs", "is not anyone, approval or none")),
-    }
-}
-
-/// Values of an enum as they are written in bodies.
-fn words<T: DeserializeOwned>(params: &mut Params, name: &'static str) -> Result<Vec<T>, Refusal> {
-    params
-        .many(name)
-        .into_iter()
-        .map(|word| {
-            let word: String = word.chars().take(64).collect();
-            serde_json::from_value(Value::String(word.clone()))
-                .map_err(|error| bad_parameter(name, &format!("holds `{word}`: {error}")))
-        })
-        .collect()
-}
-
 /// `GET /pipelines/{id}/timeline`
 pub(super) async fn timeline(
     State(api): State<Api>,
@@ -155,14 +87,12 @@ pub(super) async fn timeline(
     mut params: Params,
 ) -> Result<Response, Refusal> {
     let id = pipeline_id(&id)?;
-    let mut after: u64 = params.parsed("after", "a version")?.unwrap_or(0);
-    let limit = params
-        .parsed("limit", "a number")?
-        .unwrap_or(DEFAULT_LINES)
-        .clamp(1, MAX_LINES);
+    let mut after = params.version("after")?.unwrap_or(0);
+    let before = params.version("before")?;
+    let limit = params.within("limit", 1, MAX_LINES)?.unwrap_or(DEFAULT_LINES);
     let filter = LineFilter {
         target: params.one("target")?,
-        kinds: params.many("kind"),
+        kinds: params.many("kind")?,
         actor: params.one("actor")?,
     };
     params.finish()?;
@@ -175,9 +105,11 @@ pub(super) async fn timeline(
         let Some(last) = page.entries.last().map(|entry| entry.version) else {
             break None;
         };
+        let over = before.is_some_and(|before| last >= before);
         let mut matching = page
             .entries
             .into_iter()
+            .filter(|entry| before.is_none_or(|before| entry.version < before))
             .filter(|entry| filter.lets_through(entry));
         while entries.len() < limit
             && let Some(entry) = matching.next()
@@ -188,7 +120,7 @@ pub(super) async fn timeline(
             break Some(left.version - 1);
         }
         after = last;
-        if !page.more {
+        if !page.more || over {
             break None;
         }
     };

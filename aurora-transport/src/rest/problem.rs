@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The media type of every problem body.
@@ -19,7 +20,7 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// What every failed request answers.
 ///
 /// It is an RFC 9457 problem that also has the members of the older product's error body.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct ProblemBody {
     /// A stable name of the sort of problem.
     #[serde(rename = "type")]
@@ -166,6 +167,12 @@ impl Refusal {
         self
     }
 
+    /// Carries a header instead of the one that its status would have.
+    pub(super) fn with_header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
     /// Names the pipeline that it is about.
     pub(super) fn about(mut self, pipeline: PipelineId) -> Self {
         self.body.pipeline_id.get_or_insert(pipeline);
@@ -211,6 +218,9 @@ impl From<ControlError> for Refusal {
                 Self::new(ErrorKind::Invalid, "idempotencyKey.reused", error.to_string())
             }
             ControlError::NotFound { .. } => Self::new(ErrorKind::NotFound, "notFound", error.to_string()),
+            ControlError::Unsupported { .. } => {
+                Self::new(ErrorKind::Unsupported, "notYet", error.to_string())
+            }
             ControlError::Contended { .. } => Self::new(error.kind(), "contended", error.to_string()),
             _ => Self::broken(hidden(error.kind()), &error),
         }

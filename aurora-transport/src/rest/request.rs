@@ -17,6 +17,10 @@ use super::problem::Refusal;
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Names the client program; older clients send it beside `User-Agent`.
 const CLIENT: &str = "x-armory-client";
+/// The most values of one parameter.
+pub(super) const MAX_VALUES: usize = 64;
+/// The longest value of a parameter, in characters.
+pub(super) const MAX_VALUE: usize = 256;
 /// The longest key, and the longest name of a client program.
 const MAX_HEADER: usize = 255;
 
@@ -42,23 +46,65 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
-    /// A parameter that may stand once.
+    /// A parameter that may stand once; its value is short and not empty.
     pub(super) fn one(&mut self, name: &'static str) -> Result<Option<String>, Refusal> {
         let mut all = self.raw(name);
         if all.len() > 1 {
             return Err(bad_parameter(name, "stands more than once"));
         }
-        Ok(all.pop().filter(|value| !value.is_empty()))
+        let Some(value) = all.pop() else {
+            return Ok(None);
+        };
+        short(name, &value)?;
+        Ok(Some(value))
+    }
+
+    /// A parameter of older clients, which may be empty.
+    pub(super) fn lenient(&mut self, name: &'static str) -> Option<String> {
+        self.raw(name).pop().filter(|value| !value.is_empty())
     }
 
     /// A parameter that may stand several times, or hold several values with commas between them.
-    pub(super) fn many(&mut self, name: &'static str) -> Vec<String> {
+    pub(super) fn many(&mut self, name: &'static str) -> Result<Vec<String>, Refusal> {
         let all = self.raw(name);
         let values = all.iter().flat_map(|value| value.split(','));
-        values
-            .filter(|value| !value.is_empty())
-            .map(str::to_owned)
-            .collect()
+        let values: Vec<String> = values.map(str::to_owned).collect();
+        if values.len() > MAX_VALUES {
+            return Err(bad_parameter(name, &format!("has more than {MAX_VALUES} values")));
+        }
+        for value in &values {
+            short(name, value)?;
+        }
+        Ok(values)
+    }
+
+    /// A version of a stream.
+    pub(super) fn version(&mut self, name: &'static str) -> Result<Option<u64>, Refusal> {
+        let version: Option<i64> = self.parsed(name, "a version")?;
+        let version = version.map(u64::try_from).transpose();
+        version.map_err(|_| bad_parameter(name, "is not a version"))
+    }
+
+    /// Yes or no.
+    pub(super) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Refusal> {
+        self.parsed(name, "true or false")
+    }
+
+    /// A whole number between two.
+    pub(super) fn within(
+        &mut self,
+        name: &'static str,
+        from: usize,
+        to: usize,
+    ) -> Result<Option<usize>, Refusal> {
+        let expected = format!("a number from {from} to {to}");
+        let number: Option<usize> = self.parsed(name, &expected)?;
+        match number {
+            Some(number) if !(from..=to).contains(&number) => {
+                Err(bad_parameter(name, &format!("is not {expected}")))
+            }
+            number => Ok(number),
+        }
     }
 
     /// A parameter that is read by its type; `expected` says what would be right.
@@ -109,6 +155,19 @@ impl Params {
         let taken: Vec<(String, String)> = taken;
         taken.into_iter().map(|(_, value)| value).collect()
     }
+}
+
+fn short(name: &str, value: &str) -> Result<(), Refusal> {
+    if value.is_empty() {
+        return Err(bad_parameter(name, "is empty; leave it out instead"));
+    }
+    if value.chars().count() > MAX_VALUE {
+        return Err(bad_parameter(
+            name,
+            &format!("has more than {MAX_VALUE} characters"),
+        ));
+    }
+    Ok(())
 }
 
 /// A parameter whose value is wrong.
@@ -181,6 +240,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
         .to_str()
         .ok()
         .filter(|key| (1..=MAX_HEADER).contains(&key.len()))
+        .filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()))
         .map(|key| Some(key.to_owned()))
         .ok_or_else(|| {
             let detail = format!("the header Idempotency-Key has 1 to {MAX_HEADER} visible characters");

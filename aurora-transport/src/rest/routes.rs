@@ -3,7 +3,10 @@
 use axum::routing::{MethodRouter, delete, get, post, put};
 use http::Method;
 
-use super::{Api, acts, compat, events, fleet, pipelines, submit};
+use super::{
+    Api, acts, applications, approvals, audit, compat, events, fleet, impact, list, openapi, pipelines,
+    plans, submit,
+};
 
 /// One route: the tests go through all of them.
 pub(super) struct Route {
@@ -33,13 +36,26 @@ pub(super) fn routes() -> Vec<Route> {
         write("/pipelines", post(submit::submit)),
         write("/pipelines/kubernetes", post(submit::submit)),
         write("/pipelines/{id}/actions/{action}", post(acts::act)),
-        read("/pipelines", get(pipelines::list)),
+        read("/pipelines/{id}/actions/{action}/impact", get(impact::impact)),
+        read("/pipelines", get(list::list)),
         read("/pipelines/{id}", get(pipelines::status)),
         read("/pipelines/{id}/view", get(pipelines::view)),
         read(
             "/pipelines/{id}/targets/{target}/view",
             get(pipelines::target_view),
         ),
+        read("/pipelines/{id}/targets/{target}/history", get(plans::history)),
+        read("/pipelines/{id}/targets/{target}/plan", get(plans::plan)),
+        read(
+            "/pipelines/{id}/targets/{target}/plan/objects/{digest}",
+            get(plans::object),
+        ),
+        read("/diff", get(plans::diff)),
+        read("/approvals", get(approvals::approvals)),
+        read("/applications", get(applications::applications)),
+        read("/applications/{application}", get(applications::application)),
+        read("/audit", get(audit::audit)),
+        read(openapi::PATH, get(openapi::serve)),
         read("/pipelines/{id}/timeline", get(pipelines::timeline)),
         read("/pipelines/{id}/evidence", get(pipelines::evidence)),
         read(

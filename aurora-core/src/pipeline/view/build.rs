@@ -1,11 +1,13 @@
 //! Building the view and the summary of a pipeline from its state.
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::target::target_view;
-use super::{EvidenceView, PipelineView, StoppingView, Summary, TargetRow, steps};
+use super::{ChangeRow, EvidenceView, PipelineView, StoppingView, Summary, TargetRow, steps};
 use crate::pipeline::waiting::{ActionView, Viewer, cancel_action, run_actions, waiting};
 use crate::pipeline::{Pipeline, StopReason};
+use crate::strategy::Pause;
 
 /// What one who looks sees of a pipeline now; the caller adds the last decisions from the timeline.
 pub fn view(pipeline: &Pipeline, viewer: &Viewer, now: Timestamp) -> PipelineView {
@@ -69,11 +71,14 @@ pub fn view(pipeline: &Pipeline, viewer: &Viewer, now: Timestamp) -> PipelineVie
 /// The row of a pipeline in lists.
 pub fn summary(pipeline: &Pipeline) -> Summary {
     let state = pipeline.state();
-    let needs_approval = !state.is_final()
-        && pipeline
-            .targets
-            .values()
-            .any(|t| t.standing_gates().any(|(_, gate)| gate.wants_approval()));
+    let mut needs_roles: Vec<Vec<String>> = Vec::new();
+    if !state.is_final() {
+        let gates = pipeline.targets.values().flat_map(|t| t.standing_gates());
+        needs_roles.extend(gates.filter_map(|(_, gate)| match &gate.pause {
+            Pause::Approval(approval) => Some(approval.roles.clone()),
+            _ => None,
+        }));
+    }
     Summary {
         id: pipeline.id,
         version: pipeline.version,
@@ -100,11 +105,37 @@ pub fn summary(pipeline: &Pipeline) -> Summary {
         started_at: pipeline.submitted_at,
         changed_at: pipeline.changed_at,
         ended_at: pipeline.ended.map(|ended| ended.at),
-        needs: if needs_approval { "approval" } else { "none" }.to_owned(),
+        needs: if needs_roles.is_empty() {
+            "none"
+        } else {
+            "approval"
+        }
+        .to_owned(),
+        needs_roles,
+        change: pipeline.source_control.as_ref().and_then(change),
         origin: pipeline.origin,
         blocked_by: pipeline.behind.filter(|_| pipeline.is_queued()),
         replaced_by: pipeline.replaced_by,
     }
+}
+
+/// What a submitter said of the source control, where it is said in words that clients are known to use.
+fn change(said: &Value) -> Option<ChangeRow> {
+    let first = |names: &[&str]| {
+        names.iter().find_map(|name| {
+            let text = said.get(name)?.as_str().filter(|text| !text.is_empty())?;
+            Some(text.chars().take(200).collect::<String>())
+        })
+    };
+    let row = ChangeRow {
+        commit: first(&["sha", "commit"]),
+        event: first(&["event"]),
+        reference: first(&["referenceName", "reference", "ref"]),
+        pr: first(&["prTitle"]),
+        url: first(&["prUrl", "shaUrl", "sourceUrl", "url"]),
+        by: first(&["triggeringPrincipal", "principal"]),
+    };
+    (row != ChangeRow::default()).then_some(row)
 }
 
 /// What was captured of failures, in order of target.

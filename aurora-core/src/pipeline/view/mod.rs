@@ -356,6 +356,12 @@ pub struct Summary {
     pub ended_at: Option<Timestamp>,
     /// `approval` while it waits for a person, else `none`.
     pub needs: String,
+    /// Of each gate that waits for a person, the roles any one of which may open it; empty: whoever may deploy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs_roles: Vec<Vec<String>>,
+    /// Which change it brings, as the submitter said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeRow>,
     /// The earlier run that it goes back to, tries again or repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -365,6 +371,32 @@ pub struct Summary {
     /// The newer run that took its place in the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_by: Option<PipelineId>,
+}
+
+/// Which change a pipeline brings: what submitters say of their source control, in fixed words, each cut to 200
+/// characters.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChangeRow {
+    /// The commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// What happened: `push`, `pull_request`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// The branch or tag.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// The pull request's title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pr: Option<String>,
+    /// Where people look at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Who pushed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// One target in a row.

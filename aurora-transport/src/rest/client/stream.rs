@@ -14,7 +14,7 @@ use futures::Stream;
 use futures::stream::BoxStream;
 use reqwest::{Method, Response};
 
-use super::super::wire::{Resync, StreamEvent};
+use super::super::frames::{Resync, StreamEvent};
 use super::{Client, ClientError, checked};
 
 /// A stream that says nothing for so long is dead: three beats.

@@ -9,6 +9,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 use super::super::Api;
 use super::super::answer::json;
@@ -18,7 +19,7 @@ use super::super::problem::Refusal;
 use super::super::request::{Params, pipeline_id};
 
 /// One target's run.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentStatus {
     /// Its name: the pipeline's id, a full stop, and the target's name.
@@ -43,7 +44,7 @@ pub struct DeploymentStatus {
 }
 
 /// How far a target's strategy is.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubernetesStatus {
     /// `canary`, `blueGreen`, `rolling` or `none`.
@@ -56,7 +57,7 @@ pub struct KubernetesStatus {
 }
 
 /// Where a strategy is.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StrategyStatus {
     /// How many steps are behind.
@@ -70,7 +71,7 @@ pub struct StrategyStatus {
 }
 
 /// One step.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StrategyStep {
     /// Its name among the steps: `canary-step-2`.
@@ -91,7 +92,7 @@ pub struct StrategyStep {
 }
 
 /// One workload.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeployedObject {
     /// Its kind.

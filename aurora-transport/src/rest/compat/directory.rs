@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aurora_core::account::AgentName;
-use aurora_core::authz::{Deploy, ManageTenant, Permission, ReadInfrastructure, ReadPipelines};
+use aurora_core::authz::{Deploy, ManageTenant, Permission, ReadAudit, ReadInfrastructure, ReadPipelines};
 use aurora_core::error::ErrorKind;
 use aurora_core::principal::{Principal, PrincipalKind};
 use aurora_core::tenant::Tenant;
@@ -19,10 +19,11 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json as value;
+use utoipa::ToSchema;
 
 use super::super::Api;
 use super::super::answer::json;
-use super::super::authenticate::Granted;
+use super::super::authenticate::{Granted, visibility};
 use super::super::problem::Refusal;
 use super::super::request::Params;
 
@@ -42,7 +43,7 @@ pub struct Credential {
 }
 
 /// The answer to `GET /me`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Me {
     /// The control plane's time.
@@ -64,7 +65,7 @@ pub struct Me {
 }
 
 /// One tenant of somebody.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MeTenant {
     /// Its name: organization and environment.
@@ -77,10 +78,19 @@ pub struct MeTenant {
     pub roles: BTreeSet<String>,
     /// What they may do there, by the names that refusals use.
     pub permissions: Vec<String>,
+    /// The same for all who see the same there.
+    #[serde(default)]
+    pub visibility: String,
+    /// How many pipelines wait for a decision that they may make; absent where they may not read pipelines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<usize>,
+    /// Whether they may change nothing there.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 /// An environment, as `GET /environments` lists it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantEntry {
     /// What token requests name it by.
@@ -92,7 +102,7 @@ pub struct TenantEntry {
 }
 
 /// A role, as `GET /roles` lists it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Role {
     /// Its name again: roles are names until they can be managed.
@@ -132,12 +142,22 @@ pub(in super::super) async fn me(
         ReadPipelines::NAME,
         principal.authorize::<ReadPipelines>().is_ok(),
     );
+    add(ReadAudit::NAME, principal.authorize::<ReadAudit>().is_ok());
+    let read_only =
+        principal.authorize::<Deploy>().is_err() && principal.authorize::<ManageTenant>().is_err();
+    let needs = match principal.authorize::<ReadPipelines>() {
+        Ok(reader) => Some(api.inner.plane.needs_me(&reader).await?),
+        Err(_) => None,
+    };
     let tenants = principal.tenant.iter().map(|tenant| MeTenant {
         id: tenant.to_string(),
         organization: tenant.organization.to_string(),
         environment: tenant.environment.to_string(),
         roles: principal.roles.clone(),
         permissions: permissions.clone(),
+        visibility: visibility(&principal),
+        needs,
+        read_only,
     });
     let me = Me {
         now: api.inner.clock.now(),
@@ -174,8 +194,8 @@ pub(in super::super) async fn roles(
     mut params: Params,
 ) -> Result<Response, Refusal> {
     // The older product's clients narrow by both; there is one environment here, and machines only.
-    let environment = params.one("envId")?;
-    params.one("principalType")?;
+    let environment = params.lenient("envId");
+    params.lenient("principalType");
     params.finish()?;
     let tenant = grant.tenant();
     let ours = environment.is_none_or(|environment| environment == tenant.environment.as_str());

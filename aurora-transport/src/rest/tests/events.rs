@@ -16,20 +16,20 @@ use crate::rest::Api;
 const START: &str = "t1.0000000000000000";
 
 #[derive(Clone, Debug, PartialEq)]
-struct Frame {
-    event: String,
-    id: Option<String>,
-    data: Value,
+pub(super) struct Frame {
+    pub(super) event: String,
+    pub(super) id: Option<String>,
+    pub(super) data: Value,
 }
 
 /// A stream as a client reads it.
-struct Stream {
+pub(super) struct Stream {
     body: BodyDataStream,
     text: String,
 }
 
 impl Stream {
-    async fn open(api: &Api, token: &str, path: &str, last: Option<&str>) -> Self {
+    pub(super) async fn open(api: &Api, token: &str, path: &str, last: Option<&str>) -> Self {
         let headers: Vec<(&str, &str)> = last.map(|id| ("last-event-id", id)).into_iter().collect();
         let request = request("GET", path, Some(token), &headers, Body::empty());
         let response = api.router().oneshot(request).await.unwrap();
@@ -44,7 +44,7 @@ impl Stream {
     }
 
     /// The next frame; `None` at the end.
-    async fn next(&mut self) -> Option<Frame> {
+    pub(super) async fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some((frame, rest)) = self.text.split_once("\n\n") {
                 let frame = parsed(frame);
@@ -57,7 +57,7 @@ impl Stream {
     }
 
     /// All frames to the goodbye, beats aside.
-    async fn rest(&mut self) -> Vec<Frame> {
+    pub(super) async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {
             if frame.event != "beat" {

@@ -7,7 +7,10 @@ mod compat;
 mod events;
 mod fetch;
 mod limits;
+mod openapi;
+mod overview;
 mod reading;
+mod restart;
 mod routes;
 mod submit;
 
@@ -43,6 +46,7 @@ struct World {
     api: Api,
     clock: InMemoryClock,
     plane: ControlPlane,
+    router: InMemoryRouter,
     tokens: InMemoryTokens,
     store: InMemoryStore,
     _tasks: Tasks,
@@ -104,7 +108,12 @@ impl World {
             InMemoryCluster::default().with_clock(Arc::new(clock.clone())),
         );
         let store = InMemoryStore::new(Arc::new(clock.clone()));
-        let plane = ControlPlane::new(Arc::new(store.clone()), router, InMemoryRenderer, clock.clone());
+        let plane = ControlPlane::new(
+            Arc::new(store.clone()),
+            router.clone(),
+            InMemoryRenderer,
+            clock.clone(),
+        );
         let tokens = InMemoryTokens::new();
         let tasks = Tasks::new();
         let runner = plane.clone();
@@ -124,6 +133,7 @@ impl World {
             api: change(api),
             clock,
             plane,
+            router,
             tokens,
             store,
             _tasks: tasks,

@@ -185,14 +185,14 @@ async fn a_parameter_that_is_unknown_or_wrong_is_refused() {
     insta::assert_snapshot!(answer.shape(), @r#"
     {
       "code": "parameter.unknown",
-      "detail": "there is no parameter `aplication`; there are application, target, account, status, state, reason, actor, needs, since, until, q, limit, cursor, counts",
+      "detail": "there is no parameter `aplication`; there are application, target, account, status, state, reason, actor, needs, source, commit, since, until, q, limit, cursor, counts, sort",
       "error_id": "[id]",
       "errors": [
         {
           "code": "parameter.unknown",
           "column": 0,
           "line": 0,
-          "message": "there is no parameter `aplication`; there are application, target, account, status, state, reason, actor, needs, since, until, q, limit, cursor, counts",
+          "message": "there is no parameter `aplication`; there are application, target, account, status, state, reason, actor, needs, source, commit, since, until, q, limit, cursor, counts, sort",
           "pointer": "",
           "severity": "error"
         }
@@ -208,8 +208,11 @@ async fn a_parameter_that_is_unknown_or_wrong_is_refused() {
         ("limit=1&limit=2", StatusCode::UNPROCESSABLE_ENTITY),
         ("cursor=x", StatusCode::UNPROCESSABLE_ENTITY),
         ("since=yesterday", StatusCode::UNPROCESSABLE_ENTITY),
-        ("needs=me", StatusCode::NOT_IMPLEMENTED),
-        ("sort=startedAt", StatusCode::NOT_IMPLEMENTED),
+        ("limit=0", StatusCode::UNPROCESSABLE_ENTITY),
+        ("limit=201", StatusCode::UNPROCESSABLE_ENTITY),
+        ("needs=money", StatusCode::UNPROCESSABLE_ENTITY),
+        ("sort=application", StatusCode::UNPROCESSABLE_ENTITY),
+        ("fields=id", StatusCode::NOT_IMPLEMENTED),
     ] {
         let answer = world.get(&ada, &format!("/pipelines?{query}")).await;
         assert_eq!(answer.status, status, "{query}");

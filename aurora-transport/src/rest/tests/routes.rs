@@ -38,6 +38,9 @@ const READ: &[&str] = &[
 ];
 const WRITE: &[&str] = &["manage:deploy", "api:deployment:full", "api:organization:full"];
 const INFRASTRUCTURE: &[&str] = &["read:infrastructure:data", "read:infra:data"];
+const AUDIT: &[&str] = &["read:audit", "api:tenant:full", "api:organization:full"];
+/// What is open to everyone.
+const OPEN: &str = "/openapi.json";
 const MANAGE: &[&str] = &["api:tenant:full", "api:organization:full"];
 
 const fn case(
@@ -80,6 +83,12 @@ const CASES: &[Case] = &[
         WRITE,
         Foreign::LikeUnknown,
     ),
+    case(
+        "GET",
+        "/pipelines/{id}/actions/{action}/impact",
+        READ,
+        Foreign::LikeUnknown,
+    ),
     case("GET", "/pipelines", READ, Foreign::NothingOfOurs),
     case("GET", "/pipelines/{id}", READ, Foreign::LikeUnknown),
     case("GET", "/pipelines/{id}/view", READ, Foreign::LikeUnknown),
@@ -89,6 +98,29 @@ const CASES: &[Case] = &[
         READ,
         Foreign::LikeUnknown,
     ),
+    case(
+        "GET",
+        "/pipelines/{id}/targets/{target}/history",
+        READ,
+        Foreign::LikeUnknown,
+    ),
+    case(
+        "GET",
+        "/pipelines/{id}/targets/{target}/plan",
+        READ,
+        Foreign::LikeUnknown,
+    ),
+    case(
+        "GET",
+        "/pipelines/{id}/targets/{target}/plan/objects/{digest}",
+        READ,
+        Foreign::LikeUnknown,
+    ),
+    case("GET", "/diff", READ, Foreign::LikeUnknown),
+    case("GET", "/approvals", READ, Foreign::NothingOfOurs),
+    case("GET", "/applications", READ, Foreign::NothingOfOurs),
+    case("GET", "/applications/{application}", READ, Foreign::LikeUnknown),
+    case("GET", "/audit", AUDIT, Foreign::NothingOfOurs),
     case("GET", "/pipelines/{id}/timeline", READ, Foreign::LikeUnknown),
     case("GET", "/pipelines/{id}/evidence", READ, Foreign::LikeUnknown),
     case(
@@ -139,6 +171,8 @@ struct Things {
     failed: String,
     evidence: String,
     waiting: String,
+    /// An object of the plan of the one that waits.
+    digest: String,
 }
 
 async fn world() -> (World, Things) {
@@ -151,10 +185,19 @@ async fn world() -> (World, Things) {
         .await
         .json();
     let evidence = evidence["evidence"][0]["id"].as_str().unwrap().to_owned();
+    let plan = world
+        .get(
+            &world.ada(),
+            &format!("/pipelines/{waiting}/targets/staging/plan"),
+        )
+        .await
+        .json();
+    let digest = plan["objects"][0]["digest"].as_str().unwrap().to_owned();
     let things = Things {
         failed,
         evidence,
         waiting,
+        digest,
     };
     (world, things)
 }
@@ -173,7 +216,13 @@ impl Case {
             .replace("{action}", "cancel")
             .replace("{target}", "staging")
             .replace("{evidence}", &things.evidence)
-            .replace("{agent}", "staging-agent");
+            .replace("{agent}", "staging-agent")
+            .replace("{digest}", &things.digest)
+            .replace("{application}", "shop")
+            .replace(
+                "/diff",
+                &format!("/diff?from=run:{id}/staging&to=run:{}/staging", things.failed),
+            );
         if self.method == "GET" {
             return request("GET", &path, token, &[], Body::empty());
         }
@@ -204,6 +253,7 @@ fn every_route_is_in_the_table_and_nothing_else() {
     let mut routes: Vec<(String, &str)> = Api::paths()
         .into_iter()
         .map(|(method, path)| (method.to_string(), path))
+        .filter(|(_, path)| *path != OPEN)
         .collect();
     let mut cases: Vec<(String, &str)> = CASES
         .iter()
@@ -354,6 +404,7 @@ async fn another_tenant_gets_what_it_would_get_of_nothing() {
                     failed: NEVER.to_owned(),
                     evidence: things.evidence.clone(),
                     waiting: NEVER.to_owned(),
+                    digest: things.digest.clone(),
                 };
                 let unknown = world.send(case.request(&never, Some(&stranger))).await;
                 let blank = |mut body: Value| {
