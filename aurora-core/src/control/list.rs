@@ -186,9 +186,20 @@ impl ControlPlane {
         if !forward {
             rows.reverse();
         }
-        let (onwards, back): (fn(PipelineId) -> Place, fn(PipelineId) -> Place) = match query.order {
-            Order::NewestFirst => (Place::Older, Place::Newer),
-            Order::OldestFirst => (Place::Newer, Place::Older),
+        let newest_first = query.order == Order::NewestFirst;
+        let after = |id| {
+            if newest_first {
+                Place::Older(id)
+            } else {
+                Place::Newer(id)
+            }
+        };
+        let before = |id| {
+            if newest_first {
+                Place::Newer(id)
+            } else {
+                Place::Older(id)
+            }
         };
         let has_next = if forward { more } else { place.is_some() };
         let has_prev = if forward { place.is_some() } else { more };
@@ -200,11 +211,11 @@ impl ControlPlane {
             next: rows
                 .last()
                 .filter(|_| has_next)
-                .map(|row| onwards(row.id).to_string()),
+                .map(|row| after(row.id).to_string()),
             prev: rows
                 .first()
                 .filter(|_| has_prev)
-                .map(|row| back(row.id).to_string()),
+                .map(|row| before(row.id).to_string()),
             rows,
             counts: kept.counts(&query.counts, &filter),
             exact: !kept.left_out,

@@ -35,7 +35,7 @@ impl Life {
         .with_holder("the only one");
         let (tasks, runner, stop) = (Tasks::new(), plane.clone(), CancellationToken::new());
         tasks.spawn(|stop| async move {
-            drop(runner.run(stop).await);
+            runner.run(stop).await.unwrap();
         });
         let api = Api::new(plane, world.tokens.clone(), world.clock.clone()).with_stop(stop.clone());
         Self { api, tasks, stop }
