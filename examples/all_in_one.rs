@@ -37,13 +37,24 @@ async fn main() -> Result<(), BoxError> {
     // Hub and agent, over a transport in this process; `embed_hub` has them over gRPC.
     let tokens = InMemoryTokens::new();
     let transport = InMemoryTransport::new(tokens.clone(), SystemClock);
-    let hub = Hub::new(SystemClock).with_verifier(tokens.clone()).with_drain(Duration::ZERO, Duration::ZERO);
+    let hub = Hub::new(SystemClock)
+        .with_verifier(tokens.clone())
+        .with_drain(Duration::ZERO, Duration::ZERO);
     transport.offer(hub.clone());
     let (accepting, listener) = (hub.clone(), transport.clone());
-    tasks.spawn(|stop| async move { let _ = accepting.run(listener, stop).await; });
+    tasks.spawn(|stop| async move {
+        let _ = accepting.run(listener, stop).await;
+    });
     let source = tokens.source_for(machine("edge")?, Duration::from_secs(600));
-    let edge = Agent::new(agent("edge")?.name, transport, source, KubeExecutor::new(client).with_policy(policy));
-    tasks.spawn(|stop| async move { let _ = edge.run(stop).await; });
+    let edge = Agent::new(
+        agent("edge")?.name,
+        transport,
+        source,
+        KubeExecutor::new(client).with_policy(policy),
+    );
+    tasks.spawn(|stop| async move {
+        let _ = edge.run(stop).await;
+    });
 
     // What is stored is sealed before it reaches the file.
     let folder = tempfile::tempdir()?;
@@ -51,13 +62,17 @@ async fn main() -> Result<(), BoxError> {
     let store = SealedStore::new(file, MasterKeys::new(MasterKey::generate()?));
     let plane = ControlPlane::new(Arc::new(store), hub, ArgoRenderer, SystemClock);
     let running = plane.clone();
-    tasks.spawn(|stop| async move { let _ = running.run(stop).await; });
+    tasks.spawn(|stop| async move {
+        let _ = running.run(stop).await;
+    });
 
     for image in ["registry.example.test/shop:1", "registry.example.test/shop:2"] {
         println!("deploying {image}");
         deploy(&plane, &deploy_file("edge", image)).await?;
     }
-    let rollouts = objects.resource("argoproj.io", "v1alpha1", "rollouts").ok_or("the controller's kind")?;
+    let rollouts = objects
+        .resource("argoproj.io", "v1alpha1", "rollouts")
+        .ok_or("the controller's kind")?;
     let shop = objects.get(&rollouts, "shop", "shop").ok_or("it was deployed")?;
     println!("the rollout is {}", shop["status"]["phase"]);
     Ok(tasks.drain(Duration::from_secs(20)).await?)

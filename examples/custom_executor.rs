@@ -32,15 +32,22 @@ async fn main() -> Result<(), BoxError> {
     let store = Arc::new(InMemoryStore::new(Arc::new(SystemClock)));
     let plane = ControlPlane::new(store, router, InMemoryRenderer, SystemClock);
     let (running, tasks) = (plane.clone(), Tasks::new());
-    tasks.spawn(|stop| async move { let _ = running.run(stop).await; });
+    tasks.spawn(|stop| async move {
+        let _ = running.run(stop).await;
+    });
 
     for image in ["shop:1", "shop:2", "shop:crash"] {
         println!("deploying {image}");
         deploy(&plane, &deploy_file("edge", image)).await?;
         let program = ObjectRef::new("argoproj.io", "Rollout", "shop", "shop");
-        let held = supervisor.object(&program)?.ok_or("the supervisor runs nothing")?;
+        let held = supervisor
+            .object(&program)?
+            .ok_or("the supervisor runs nothing")?;
         let runs = &held.body["spec"]["template"]["spec"]["containers"][0]["image"];
-        println!("  the supervisor runs {runs}, declared {} time(s)", held.generation);
+        println!(
+            "  the supervisor runs {runs}, declared {} time(s)",
+            held.generation
+        );
     }
     Ok(tasks.drain(std::time::Duration::from_secs(5)).await?)
 }

@@ -34,8 +34,14 @@ impl<R: ManifestRenderer> ManifestRenderer for HouseRules<R> {
         for planned in &mut plan.objects {
             planned.body["metadata"]["labels"]["example.com/cost-centre"] = self.cost_centre.clone().into();
             let containers = planned.body["spec"]["template"]["spec"]["containers"].as_array();
-            let images = containers.into_iter().flatten().map(|container| &container["image"]);
-            for image in images.filter_map(Value::as_str).filter(|image| !image.contains(':')) {
+            let images = containers
+                .into_iter()
+                .flatten()
+                .map(|container| &container["image"]);
+            for image in images
+                .filter_map(Value::as_str)
+                .filter(|image| !image.contains(':'))
+            {
                 // The place in the user's file comes along, so that the error points there.
                 let message = format!("the image `{image}` names no version");
                 let problem = Problem::error("imageVersion", "/spec/template/spec/containers", message);
@@ -52,13 +58,18 @@ impl<R: ManifestRenderer> ManifestRenderer for HouseRules<R> {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let renderer = HouseRules { inner: InMemoryRenderer, cost_centre: "4711".to_owned() };
+    let renderer = HouseRules {
+        inner: InMemoryRenderer,
+        cost_centre: "4711".to_owned(),
+    };
     let (router, cluster) = (InMemoryRouter::new(SystemClock), InMemoryCluster::default());
     router.connect(agent("edge")?, cluster.clone());
     let store = Arc::new(InMemoryStore::new(Arc::new(SystemClock)));
     let plane = ControlPlane::new(store, router, renderer, SystemClock);
     let (running, tasks) = (plane.clone(), Tasks::new());
-    tasks.spawn(|stop| async move { let _ = running.run(stop).await; });
+    tasks.spawn(|stop| async move {
+        let _ = running.run(stop).await;
+    });
 
     // Refused before anything is stored or applied.
     if let Err(refused) = deploy(&plane, &deploy_file("edge", "shop")).await {
@@ -67,7 +78,10 @@ async fn main() -> Result<(), BoxError> {
     deploy(&plane, &deploy_file("edge", "shop:1")).await?;
     let rollout = ObjectRef::new("argoproj.io", "Rollout", "shop", "shop");
     let held = cluster.object(&rollout).ok_or("it was deployed")?;
-    println!("cost centre {}", held["metadata"]["labels"]["example.com/cost-centre"]);
+    println!(
+        "cost centre {}",
+        held["metadata"]["labels"]["example.com/cost-centre"]
+    );
     Ok(tasks.drain(std::time::Duration::from_secs(5)).await?)
 }
 
@@ -75,5 +89,8 @@ async fn main() -> Result<(), BoxError> {
 mod laws {
     use super::{HouseRules, InMemoryRenderer};
 
-    aurora_core::renderer_laws!(HouseRules { inner: InMemoryRenderer, cost_centre: "4711".to_owned() });
+    aurora_core::renderer_laws!(HouseRules {
+        inner: InMemoryRenderer,
+        cost_centre: "4711".to_owned()
+    });
 }

@@ -48,7 +48,10 @@ struct Key(&'static str);
 #[async_trait]
 impl TokenSource for Key {
     async fn token(&self, _now: Timestamp) -> Result<Token, TokenError> {
-        Ok(Token { secret: Secret::new(self.0), expires_at: Timestamp::MAX })
+        Ok(Token {
+            secret: Secret::new(self.0),
+            expires_at: Timestamp::MAX,
+        })
     }
 }
 
@@ -59,14 +62,19 @@ async fn main() -> Result<(), BoxError> {
     let hub = Hub::new(SystemClock).with_verifier(table.clone());
     let (transport, tasks) = (InMemoryTransport::new(table, SystemClock), Tasks::new());
     let listener = transport.clone();
-    tasks.spawn(|stop| async move { let _ = hub.run(listener, stop).await; });
+    tasks.spawn(|stop| async move {
+        let _ = hub.run(listener, stop).await;
+    });
 
     for key in ["correct horse", "battery staple"] {
         let name = aurora_core::account::AgentName::new("edge")?;
         let agent = Agent::new(name, transport.clone(), Key(key), InMemoryCluster::default());
         let mut status = agent.status();
-        tasks.spawn(|stop| async move { let _ = agent.run(stop).await; });
-        let decided = |state: &AgentState| matches!(state, AgentState::Connected { .. } | AgentState::Refused);
+        tasks.spawn(|stop| async move {
+            let _ = agent.run(stop).await;
+        });
+        let decided =
+            |state: &AgentState| matches!(state, AgentState::Connected { .. } | AgentState::Refused);
         let health = status.wait_for(|health| decided(&health.state)).await?;
         let connected = matches!(health.state, AgentState::Connected { .. });
         println!("`{key}` is {}", if connected { "accepted" } else { "refused" });

@@ -28,15 +28,21 @@ async fn main() -> Result<(), BoxError> {
     let (tokens, tasks) = (InMemoryTokens::new(), Tasks::new());
 
     // The hub: sessions come from a listener, whose routes any server can serve.
-    let hub = Hub::new(SystemClock).with_verifier(tokens.clone()).with_drain(Duration::ZERO, Duration::ZERO);
+    let hub = Hub::new(SystemClock)
+        .with_verifier(tokens.clone())
+        .with_drain(Duration::ZERO, Duration::ZERO);
     let sessions = GrpcListener::new(tokens.clone(), SystemClock, hub.clone());
     let routes = sessions.routes().into_axum_router();
     let socket = listen("127.0.0.1:0".parse()?)?;
     let url = format!("https://localhost:{}", socket.local_addr()?.port());
     let tls = ServerTls::from_pem(certificate.as_bytes(), key.as_bytes())?;
-    tasks.spawn(|stop| async move { let _ = serve(socket, tls, routes, stop, Duration::from_secs(1)).await; });
+    tasks.spawn(|stop| async move {
+        let _ = serve(socket, tls, routes, stop, Duration::from_secs(1)).await;
+    });
     let accepting = hub.clone();
-    tasks.spawn(|stop| async move { let _ = accepting.run(sessions, stop).await; });
+    tasks.spawn(|stop| async move {
+        let _ = accepting.run(sessions, stop).await;
+    });
     println!("hub listens on {url}");
 
     // An agent; usually it is another program, far away: see `embed_agent`.
@@ -45,8 +51,12 @@ async fn main() -> Result<(), BoxError> {
     let connector = GrpcConnector::new(&url, Trust::pem(certificate))?;
     let edge = Agent::new(key.name.clone(), connector, source, InMemoryCluster::default());
     let mut status = edge.status();
-    tasks.spawn(|stop| async move { let _ = edge.run(stop).await; });
-    status.wait_for(|health| matches!(health.state, AgentState::Connected { .. })).await?;
+    tasks.spawn(|stop| async move {
+        let _ = edge.run(stop).await;
+    });
+    status
+        .wait_for(|health| matches!(health.state, AgentState::Connected { .. }))
+        .await?;
     for agent in hub.agents(&tenant()?).await? {
         println!("agent {} has {} session(s)", agent.name, agent.instances.len());
     }
@@ -59,7 +69,9 @@ async fn main() -> Result<(), BoxError> {
         initiator: "example".to_owned(),
         deadline: Duration::from_secs(5),
         trace_parent: None,
-        verb: Verb::Ping { payload: b"hello".to_vec() },
+        verb: Verb::Ping {
+            payload: b"hello".to_vec(),
+        },
     };
     let mut updates = hub.route(&key, Order::new(command)).await?;
     while let Some(update) = updates.next().await {

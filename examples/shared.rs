@@ -1,9 +1,6 @@
 //! What the examples share: who acts, a small deploy file, and following a pipeline to its end.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "examples say what happens"
-)]
+#![expect(clippy::print_stdout, reason = "examples say what happens")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +41,12 @@ pub fn agent(name: &str) -> Result<AgentKey, BoxError> {
 /// # Errors
 /// As for [`tenant`].
 pub fn ada() -> Result<Arc<Principal>, BoxError> {
-    Ok(Arc::new(principal(PrincipalKind::User, "ada", "manage:deploy", [])?))
+    Ok(Arc::new(principal(
+        PrincipalKind::User,
+        "ada",
+        "manage:deploy",
+        [],
+    )?))
 }
 
 /// The credential of an agent: the names that it may claim.
@@ -107,7 +109,9 @@ manifests:
 /// When the file is not one, or the control plane refuses it.
 pub async fn deploy(plane: &ControlPlane, text: &str) -> Result<State, BoxError> {
     let (ada, door) = (ada()?, Door::new(Channel::Cli));
-    let file = parse(text, "deploy.yml").map_err(|problems| format!("{problems:?}"))?.deploy;
+    let file = parse(text, "deploy.yml")
+        .map_err(|problems| format!("{problems:?}"))?
+        .deploy;
     let manifests =
         manifests(&file, &Files::default(), "deploy.yml").map_err(|problems| format!("{problems:?}"))?;
     let submission = Submission::new(file, manifests);
@@ -118,7 +122,11 @@ pub async fn deploy(plane: &ControlPlane, text: &str) -> Result<State, BoxError>
             let Some(gate) = &wait.subject.gate else { continue };
             println!("  {} says yes at {gate}", ada.display);
             let gate = gate.parse()?;
-            let decision = Decision { gate, expect: None, comment: None };
+            let decision = Decision {
+                gate,
+                expect: None,
+                comment: None,
+            };
             plane.approve(&ada.authorize()?, &door, id, decision).await?;
         }
         if view.ended_at.is_some() {

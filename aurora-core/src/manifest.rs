@@ -40,15 +40,19 @@ impl ObjectRef {
 
     /// Reads the name of an object from its body; what is absent is empty.
     pub fn of(body: &Value) -> Self {
-        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let group = text("/apiVersion").split_once('/').map_or("", |(group, _)| group);
+        let metadata = body.get("metadata").unwrap_or(&Value::Null);
+        let version = text(body, "apiVersion");
         Self::new(
-            group,
-            text("/kind"),
-            text("/metadata/namespace"),
-            text("/metadata/name"),
+            version.split_once('/').map_or("", |(group, _)| group),
+            text(body, "kind"),
+            text(metadata, "namespace"),
+            text(metadata, "name"),
         )
     }
+}
+
+fn text<'a>(fields: &'a Value, key: &str) -> &'a str {
+    fields.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 impl fmt::Display for ObjectRef {

@@ -224,15 +224,49 @@ async fn configuration_goes_with_the_last_scale_down_deadline() {
     let cluster = Cluster::start().await;
     let (second, seen) = at_the_redirect(&cluster, 20).await;
     redirected(&cluster, &second, &seen).await;
+    let old = core("ConfigMap", "config-1");
+    let began = tokio::time::Instant::now();
     let finished = finish(&cluster, &second, 4, Direction::Forward).await.unwrap();
-    assert_eq!(
-        finished.pruned,
-        [core("ConfigMap", "config-1")],
-        "its delay was soon over: {finished:?}"
+    assert!(finished.kept.contains_key(&old.to_string()), "{finished:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "a run is not kept from its end"
     );
+    // Somebody who finishes when the delay is nearly over waits for it.
+    tokio::time::sleep(Duration::from_millis(17_800)).await;
+    assert_eq!(now(&cluster, &second, "web").await.pods.old_available, 4);
+    let again = finish(&cluster, &second, 4, Direction::Forward).await.unwrap();
+    assert_eq!(again.pruned, [old], "{again:?}");
     assert_eq!(now(&cluster, &second, "web").await.pods.old, 0);
     let live = cluster.get(&core("ConfigMap", "config-2")).await;
     assert!(live.is_some(), "the new version's configuration stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_roll_back_is_not_held_up_by_a_finish_that_waits() {
+    let cluster = Cluster::start().await;
+    let (second, seen) = at_the_redirect(&cluster, 20).await;
+    redirected(&cluster, &second, &seen).await;
+    tokio::time::sleep(Duration::from_millis(17_800)).await;
+    let executor = cluster.kube_executor();
+    let first = release_with(1, 20);
+    let (stages, _heard) = tokio::sync::mpsc::channel(8);
+    let order = shop::order(&second, 4, Direction::Forward);
+    let finishing = async { executor.finish(&order, &second, &stages).await.unwrap() };
+    let rolling_back = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let began = tokio::time::Instant::now();
+        shop::apply_with(&executor, &first, 5, Direction::Back)
+            .await
+            .unwrap();
+        began.elapsed()
+    };
+    let (finished, took) = tokio::join!(finishing, rolling_back);
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    assert!(finished.pruned.is_empty(), "{finished:?}");
+    until_done(&cluster, &first, "web").await;
+    let config = cluster.get(&core("ConfigMap", "config-1")).await;
+    assert!(config.is_some(), "what is live again has its configuration");
 }
 
 #[tokio::test(start_paused = true)]

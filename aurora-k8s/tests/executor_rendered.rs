@@ -148,6 +148,9 @@ async fn a_change_of_configuration_alone_moves_by_blue_green_and_goes_back_with_
     let body = deployed.cluster.get(&rollout("web")).await.unwrap();
     let read = &body["spec"]["template"]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"];
     assert_eq!(read, &json!(old_settings[0]));
+    // Longer than the controller's own delay is waited for, shorter than that of the plan.
+    deployed.until(&first, |progress| progress.pods.old == 0).await;
+    deployed.finish(&first, 8).await;
     assert_eq!(
         deployed.versions().await,
         old_settings,

@@ -31,7 +31,7 @@
 //!
 //! | feature | gives |
 //! |---|---|
-//! | `sqlite` (default) | `sqlite` |
+//! | `sqlite` (default) | `sqlite`, and with it SQLite itself; without it only [`sealed`] is there |
 
 pub mod sealed;
 #[cfg(feature = "sqlite")]

@@ -28,7 +28,9 @@ fn number(n: u64) -> Batch {
         expected: n - 1,
         events: vec![n.to_string().into()],
     });
-    batch.puts.push((RecordKey::new("last", "number"), n.to_string().into()));
+    batch
+        .puts
+        .push((RecordKey::new("last", "number"), n.to_string().into()));
     batch
 }
 
@@ -51,15 +53,28 @@ async fn a_copy_taken_while_writes_go_on_is_whole_and_of_one_moment() {
     for copy in 0..5 {
         let (from, to) = (at.clone(), dir.path().join(format!("copy-{copy}.sqlite")));
         let copied = to.clone();
-        tokio::task::spawn_blocking(move || back_up(&from, &copied)).await.unwrap().unwrap();
+        tokio::task::spawn_blocking(move || back_up(&from, &copied))
+            .await
+            .unwrap()
+            .unwrap();
         let copy = open(&to, &key, Arc::new(SystemClock)).await;
-        let events = copy.read_stream(&Scope::Global, &STREAM.to_owned(), 0, 100_000).await.unwrap();
+        let events = copy
+            .read_stream(&Scope::Global, &STREAM.to_owned(), 0, 100_000)
+            .await
+            .unwrap();
         let numbers: Vec<_> = events.iter().map(|event| event.value.clone()).collect();
         let expected: Vec<bytes::Bytes> = (1..=events.len()).map(|n| n.to_string().into()).collect();
         assert_eq!(numbers, expected, "nothing is missing in between");
         assert!(events.len() >= 50, "what was acknowledged before is there");
-        let last = copy.get(&Scope::Global, &RecordKey::new("last", "number")).await.unwrap();
-        assert_eq!(last.unwrap().value, expected.last().unwrap(), "of the same moment");
+        let last = copy
+            .get(&Scope::Global, &RecordKey::new("last", "number"))
+            .await
+            .unwrap();
+        assert_eq!(
+            last.unwrap().value,
+            expected.last().unwrap(),
+            "of the same moment"
+        );
     }
     tasks.drain(Duration::from_secs(10)).await.unwrap();
 }
@@ -90,7 +105,10 @@ async fn leases_of_an_old_copy_have_fences_above_all_that_came_after_it() {
     let (at, key) = (dir.path().join("store.sqlite"), MasterKey::generate().unwrap());
     let store = open(&at, &key, Arc::new(clock.clone())).await;
     let (scope, ttl) = (Scope::Global, Duration::from_secs(1));
-    let before = store.acquire_lease(&scope, &"run".to_owned(), "one", ttl).await.unwrap();
+    let before = store
+        .acquire_lease(&scope, &"run".to_owned(), "one", ttl)
+        .await
+        .unwrap();
     let copy = dir.path().join("copy.sqlite");
     back_up(&at, &copy).unwrap();
     // The original goes on for a day, then its disk is lost and the copy takes its place.
@@ -105,7 +123,10 @@ async fn leases_of_an_old_copy_have_fences_above_all_that_came_after_it() {
     drop(store);
     clock.jump(SignedDuration::from_secs(2));
     let restored = open(&copy, &key, Arc::new(clock)).await;
-    let after = restored.acquire_lease(&scope, &"run".to_owned(), "two", ttl).await.unwrap();
+    let after = restored
+        .acquire_lease(&scope, &"run".to_owned(), "two", ttl)
+        .await
+        .unwrap();
     assert!(
         after.fence > newest,
         "{} is not above {newest}: commands of a restored store would be refused, or worse, taken",

@@ -79,7 +79,10 @@ async fn custom_executor_deploys_to_a_supervisor_and_rolls_back() {
 #[tokio::test]
 async fn custom_renderer_refuses_and_labels() {
     let said = said_by(env!("CARGO_BIN_EXE_custom_renderer")).await;
-    assert_says(&said, &["refused: ", "pipeline Succeeded", "cost centre \"4711\""]);
+    assert_says(
+        &said,
+        &["refused: ", "pipeline Succeeded", "cost centre \"4711\""],
+    );
 }
 
 #[tokio::test]
@@ -98,7 +101,10 @@ async fn custom_transport_carries_a_deployment() {
 #[tokio::test]
 async fn custom_verifier_accepts_one_key_and_refuses_the_other() {
     let said = said_by(env!("CARGO_BIN_EXE_custom_verifier")).await;
-    assert_says(&said, &["`correct horse` is accepted", "`battery staple` is refused"]);
+    assert_says(
+        &said,
+        &["`correct horse` is accepted", "`battery staple` is refused"],
+    );
 }
 
 #[tokio::test]
@@ -135,8 +141,12 @@ async fn embed_agent_connects_to_a_real_hub_and_stops_when_told() {
     let sessions = GrpcListener::new(verifier, SystemClock, hub.clone());
     let routes = sessions.routes().into_axum_router().merge(issuer.router());
     let tasks = Tasks::new();
-    tasks.spawn(|stop| async move { let _ = server.serve(routes, stop, Duration::from_secs(1)).await; });
-    tasks.spawn(|stop| async move { let _ = hub.run(sessions, stop).await; });
+    tasks.spawn(|stop| async move {
+        let _ = server.serve(routes, stop, Duration::from_secs(1)).await;
+    });
+    tasks.spawn(|stop| async move {
+        let _ = hub.run(sessions, stop).await;
+    });
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("ca.pem"), authority.certificate()).unwrap();
     std::fs::write(at("secret"), secret.secret.expose()).unwrap();
@@ -161,10 +171,15 @@ async fn embed_agent_connects_to_a_real_hub_and_stops_when_told() {
         }
         panic!("the agent ended");
     };
-    tokio::time::timeout(PATIENCE, connected).await.expect("a session");
+    tokio::time::timeout(PATIENCE, connected)
+        .await
+        .expect("a session");
     let pid = agent.id().unwrap().to_string();
     Command::new("kill").args(["-INT", &pid]).status().await.unwrap();
-    let ended = tokio::time::timeout(PATIENCE, agent.wait()).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, agent.wait())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(ended.code(), Some(0));
     tasks.drain(PATIENCE).await.unwrap();
 }

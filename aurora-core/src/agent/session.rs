@@ -29,6 +29,9 @@ use crate::session::{
 /// The welcome must be there within this time.
 const WELCOME_WITHIN: Duration = Duration::from_secs(5);
 
+/// The hub has this long to hear a goodbye and to close its end.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+
 /// The share of a token's life after which the next one is sent, in percent.
 const REFRESH_AFTER_PERCENT: u32 = 75;
 
@@ -210,9 +213,13 @@ impl Session {
             let done = self
                 .stopping
                 .is_some_and(|until| now >= until || !self.has_mutations());
-            if done || (leaving && self.in_hand.is_empty()) {
+            if done {
+                self.say_goodbye(&tx, &mut rx).await;
+                return (None, Duration::ZERO);
+            }
+            if leaving && self.in_hand.is_empty() {
                 // The hub learns it by the link's end if the link is full.
-                let _ = tx.try_send(FromAgent::Goodbye(if done { "stopping" } else { "moved" }.into()));
+                let _ = tx.try_send(FromAgent::Goodbye("moved".into()));
                 return (None, Duration::ZERO);
             }
             self.beat_if_due(now);
@@ -255,6 +262,29 @@ impl Session {
                 Turn::Stop => self.stopping = Some(Instant::now() + self.shared.options.grace),
                 Turn::Token(token) => self.refreshed(token),
             }
+        }
+    }
+
+    /// Says what is left to say and goodbye, and waits until the hub has heard it and closes its end: a
+    /// process that ended before would take outcomes with it that wait in a connection.
+    async fn say_goodbye(&mut self, tx: &mpsc::Sender<FromAgent>, rx: &mut mpsc::Receiver<FromHub>) {
+        let last = FromAgent::Goodbye("stopping".into());
+        let frames: Vec<_> = self.outbox.drain(..).chain([last]).collect();
+        let heard = async {
+            for frame in frames {
+                if tx.send(frame).await.is_err() {
+                    return;
+                }
+            }
+            while rx.recv().await.is_some() {}
+        };
+        // Whoever waits for the session to end must not wait beyond the grace period.
+        let left = self.stopping.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        });
+        let patience = GOODBYE_WITHIN.min(left / 2);
+        if tokio::time::timeout(patience, heard).await.is_err() {
+            tracing::debug!(session.id = %self.welcome.session, "the hub does not answer the goodbye");
         }
     }
 

@@ -461,6 +461,7 @@ fn read_now(config: Bytes) -> Result<Submission, Vec<Problem>> {
     let of_targets = manifests(&parsed.deploy, &parsed.files, NAME)?;
     let mut submission = Submission::new(parsed.deploy, of_targets);
     submission.warnings = parsed.warnings;
+    submission.document = Some(parsed.document);
     Ok(with_config(submission, config))
 }
 

@@ -32,5 +32,28 @@ pub(super) fn narrow(submission: &mut Submission) -> Result<(), SubmitError> {
         target.depends_on.retain(|name| only.contains(name));
     }
     submission.manifests.retain(|name, _| only.contains(name));
+    // Whatever asks the file later which targets run must hear of these.
+    submission.file.only = Some(only);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::deploy_file::parse;
+
+    #[test]
+    fn a_filter_of_the_submit_cannot_hide_a_step_that_cannot_run_yet() {
+        let text = "application: x\nmanifests: [{path: m}]\ntargetFilters: [{includeTarget: a}]\n\
+                    webhooks: [{name: w, method: POST, uriTemplate: 'https://a.example'}]\n\
+                    targets:\n  a: {account: a}\n  b: {account: b, constraints: {afterDeployment: [{runWebhook: {name: w}}]}}\n";
+        let file = parse(text, "deploy.yaml").unwrap().deploy;
+        let mut submission = Submission::new(file, BTreeMap::new());
+        assert!(submission.file.not_yet().is_empty());
+        submission.only = Some(BTreeSet::from(["b".to_owned()]));
+        narrow(&mut submission).unwrap();
+        assert_eq!(submission.file.not_yet()[0].code, "notYet");
+    }
 }

@@ -175,6 +175,8 @@ pub struct SeenLevel {
     pub level: Progress,
     /// Since when it stands where it stands.
     pub since: Timestamp,
+    /// It stands where it stood when this plan's move began.
+    pub from_start: bool,
     /// Since when it has pods that cannot be pulled.
     pub unpullable_since: Option<Timestamp>,
 }

@@ -398,6 +398,8 @@ fn seen(before: Option<&SeenLevel>, level: &Progress, at: Timestamp) -> SeenLeve
         since: before
             .filter(|seen| same_place(&seen.level.standing, &level.standing))
             .map_or(at, |seen| seen.since),
+        from_start: before
+            .is_none_or(|seen| seen.from_start && same_place(&seen.level.standing, &level.standing)),
         unpullable_since: unpullable.then(|| before.and_then(|seen| seen.unpullable_since).unwrap_or(at)),
         level: level.clone(),
     }

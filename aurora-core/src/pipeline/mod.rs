@@ -19,6 +19,14 @@
 //! - A Rollout that a user wrote has pauses which the file does not know: a person ends them in the cluster,
 //!   and no timeout counts meanwhile.
 //! - A target whose agent never took its plan in hand is ended without going back: nothing of it was sent.
+//! - Only a timed gate is skipped. One that waits for a person is approved, by administrators too, so that the log
+//!   never says that nobody was asked. A decision after a gate's time is too late, also before anybody noticed.
+//! - A target that a person took back leaves its pipeline cancelled, unless something failed besides.
+//! - A retry in place makes the target as it was submitted, with fresh gates; what was captured of its failures stays.
+//! - Going back as a run of its own ([`SubmittedTarget::back`]) is a run like any other, but in full and without
+//!   gates: where the earlier plan fails now, the target returns to the one that it left.
+//! - A queued pipeline asks nobody and does nothing until its turn, and takes a new lease then: while it waited, the
+//!   run before it may have sent commands with a higher fence.
 
 mod decide;
 mod deployment;

@@ -159,6 +159,7 @@ fn target_wakes(pipeline: &Pipeline, target: &Deployment) -> Vec<Timestamp> {
                 .map(|since| grace(since, rules::UNPULLABLE_FOR)),
         );
         match seen.level.standing {
+            Standing::Aborted => wakes.extend(rules::aborted_before(run, seen)),
             Standing::Degraded | Standing::Invalid => wakes.push(grace(seen.since, rules::BAD_FOR)),
             Standing::ChangedElsewhere { .. } | Standing::Missing => {
                 wakes.extend(run.reapplied.map(|at| grace(at, rules::BETWEEN_APPLIES)));

@@ -420,6 +420,7 @@ fn times_of_failure_are_counted_from_the_first_sight() {
     ];
     for (code, bad, after) in table {
         let mut play = Play::moving(false);
+        play.see(vec![level("shop", Standing::NotObserved, 0)]);
         play.now = 10;
         let mut events = play.see(vec![bad(), level("worker", Standing::Moving, 0)]);
         if after > 0 {
@@ -440,6 +441,32 @@ fn times_of_failure_are_counted_from_the_first_sight() {
         assert_eq!(play.run().direction, Direction::Back);
         assert_eq!(play.run().plan, Digest::of(b"old"));
     }
+}
+
+#[test]
+fn an_abort_that_is_older_than_the_move_is_taken_back_once() {
+    let mut play = Play::moving(false);
+    let events = play.see(vec![level("shop", Standing::Aborted, 0)]);
+    assert_eq!(
+        kinds(&events),
+        ["progressSeen", "actsAsked"],
+        "nobody else is blamed"
+    );
+    assert_eq!(play.run().acts[0].act.action, Action::Retry);
+    assert!(play.tick_at(100).is_empty(), "it waits for the answer");
+    play.answer(0, Acted::Done);
+    assert_eq!(next_wake(&play.pipeline, at(play.now)), Some(at(130)));
+    assert!(play.tick_at(129).is_empty());
+    play.tick_at(130);
+    assert_eq!(play.failure(), Some("aborted"));
+
+    let mut play = Play::moving(false);
+    play.see(vec![level("shop", Standing::Aborted, 0)]);
+    play.answer(0, Acted::Done);
+    play.see(vec![level("shop", Standing::Moving, 0)]);
+    let events = play.see(vec![level("shop", Standing::Aborted, 0)]);
+    assert!(kinds(&events).contains(&"externalSeen".to_owned()), "{events:?}");
+    assert_eq!(play.failure(), Some("aborted"), "this one is somebody's");
 }
 
 #[test]
@@ -509,6 +536,7 @@ fn what_is_out_of_date_has_no_consequence() {
 #[test]
 fn going_back_promotes_in_full_what_had_finished_and_ends_when_done() {
     let mut play = Play::moving(false);
+    play.see(vec![level("shop", Standing::Moving, 0)]);
     play.see(vec![
         level("shop", Standing::Aborted, 0),
         level("worker", Standing::Done, 5),
@@ -544,6 +572,7 @@ fn going_back_promotes_in_full_what_had_finished_and_ends_when_done() {
 #[test]
 fn where_going_back_cannot_be_applied_traffic_is_sent_back_at_least() {
     let mut play = Play::moving(false);
+    play.see(vec![level("shop", Standing::Moving, 0)]);
     play.see(vec![level("shop", Standing::Aborted, 0)]);
     let refuse = |play: &mut Play, asked, ordinal, kind| {
         play.hear(Heard::Failed {

@@ -25,10 +25,11 @@ use crate::argo::status::{Rollout, SCALE_DOWN_DEADLINE, hash_of, is_owned_by};
 const LOOK: Duration = Duration::from_millis(500);
 
 /// An old version whose delay ends within this time is waited for, so that its configuration goes with it.
-const SOON: Duration = Duration::from_secs(60);
+/// Longer would keep a run from its end, and a failing one from being rolled back, for mere tidiness.
+const SOON: Duration = Duration::from_secs(3);
 
 /// How much longer its pods may take to end.
-const ENDING: Duration = Duration::from_secs(60);
+const ENDING: Duration = Duration::from_secs(10);
 
 /// Why configuration that left the plan is kept.
 const STILL_NAMED: &str = "a ReplicaSet or pod that can still run names it; finishing again later removes it";

@@ -179,14 +179,19 @@ impl ClusterExecutor for KubeExecutor {
             let _turn = turn.lock().await;
             work.finish().await?
         };
-        match work.until_old_versions_end(&finished).await {
-            Ok(true) => {}
+        let again = async {
+            if !work.until_old_versions_end(&finished).await? {
+                return Ok(None);
+            }
+            let _turn = turn.lock().await;
+            work.finish().await.map(Some)
+        };
+        let mut again = match again.await {
+            Ok(Some(again)) => again,
             // What is left is for whoever finishes the newer plan.
-            Ok(false) | Err(ExecutorError::Superseded { .. }) => return Ok(finished),
+            Ok(None) | Err(ExecutorError::Superseded { .. }) => return Ok(finished),
             Err(error) => return Err(error),
-        }
-        let _turn = turn.lock().await;
-        let mut again = work.finish().await?;
+        };
         again.pruned.extend(finished.pruned);
         again.pruned.sort();
         Ok(again)

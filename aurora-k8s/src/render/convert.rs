@@ -104,7 +104,7 @@ fn strategies(
         .filter(|draft| kinds::is_deployment(&draft.object()))
     {
         let name = draft.object().name;
-        let own = draft.body.pointer("/spec/strategy").unwrap_or(&Value::Null);
+        let own = draft.at("/spec/strategy").unwrap_or(&Value::Null);
         let strategy = match &request.strategy {
             Some(Strategy::Canary(canary)) => strategy::canary(canary, own),
             Some(Strategy::Rolling(rolling)) => strategy::rolling(rolling, own),
@@ -164,7 +164,7 @@ pub(super) fn taken_over(drafts: &[Draft]) -> BTreeSet<String> {
     let rollouts = drafts.iter().filter(|draft| kinds::is_rollout(&draft.object()));
     rollouts
         .filter_map(|draft| {
-            let reference = draft.body.pointer("/spec/workloadRef")?;
+            let reference = draft.at("/spec/workloadRef")?;
             let is_deployment = reference.get("kind").and_then(Value::as_str) == Some("Deployment");
             let name = reference.get("name").and_then(Value::as_str)?;
             is_deployment.then(|| name.to_owned())

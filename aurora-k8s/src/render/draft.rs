@@ -4,6 +4,7 @@ use aurora_core::manifest::{ObjectRef, Origin};
 use aurora_core::plan::PlannedObject;
 use serde_json::{Map, Value, json};
 
+use super::node;
 use super::report::Place;
 
 /// An object and what has been found out about it.
@@ -17,6 +18,11 @@ pub(super) struct Draft {
 impl Draft {
     pub(super) fn object(&self) -> ObjectRef {
         ObjectRef::of(&self.body)
+    }
+
+    /// What a pointer names in the object.
+    pub(super) fn at(&self, pointer: &str) -> Option<&Value> {
+        node::at(&self.body, pointer)
     }
 
     pub(super) fn origin(&self) -> &Origin {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::draft::Draft;
 use super::kinds;
 use super::lint::labels;
-use super::node::Node;
+use super::node::{Node, at_mut};
 use super::report::{Place, Report};
 use crate::argo;
 
@@ -241,10 +241,7 @@ fn leave_out_what_servers_write(draft: &mut Draft, report: &mut Report) {
         left_out.push("status".to_owned());
     }
     // The Rollouts controller writes it, and an old one would select no pods at all.
-    let selector = draft
-        .body
-        .pointer_mut("/spec/selector")
-        .and_then(Value::as_object_mut);
+    let selector = at_mut(&mut draft.body, "/spec/selector").and_then(Value::as_object_mut);
     if is_service && selector.is_some_and(|selector| selector.remove(argo::POD_TEMPLATE_HASH).is_some()) {
         left_out.push(format!("spec.selector.{}", argo::POD_TEMPLATE_HASH));
     }

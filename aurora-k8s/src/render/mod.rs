@@ -53,6 +53,7 @@ use aurora_core::port::renderer::{ManifestRenderer, RenderError, RenderRequest};
 use serde_json::{Value, json};
 
 use draft::{Draft, map_at};
+use node::at_mut;
 use report::Report;
 
 pub use quantity::{InvalidQuantity, Quantity};
@@ -123,7 +124,7 @@ fn refuse_nothing(request: &RenderRequest, report: &mut Report) {
 fn canonicalise(draft: &mut Draft) {
     let object = draft.object();
     let is_rollout = kinds::is_rollout(&object);
-    let template = kinds::pod_template(&object).and_then(|pointer| draft.body.pointer_mut(pointer));
+    let template = kinds::pod_template(&object).and_then(|pointer| at_mut(&mut draft.body, pointer));
     if let Some(template) = template {
         remove_digest(template);
         canonical::any_template(template);
@@ -138,9 +139,7 @@ fn canonicalise(draft: &mut Draft) {
 
 /// A digest that came with the manifest is of an earlier rendering.
 fn remove_digest(template: &mut Value) {
-    let annotations = template
-        .pointer_mut("/metadata/annotations")
-        .and_then(Value::as_object_mut);
+    let annotations = at_mut(template, "/metadata/annotations").and_then(Value::as_object_mut);
     if let Some(annotations) = annotations {
         annotations.remove(TEMPLATE_DIGEST_ANNOTATION);
         if annotations.is_empty() {
@@ -189,7 +188,7 @@ fn write_digest(draft: &mut Draft) {
     if !kinds::runs_for_ever(&object) {
         return;
     }
-    let template = kinds::pod_template(&object).and_then(|pointer| draft.body.pointer_mut(pointer));
+    let template = kinds::pod_template(&object).and_then(|pointer| at_mut(&mut draft.body, pointer));
     if let Some(template) = template {
         let digest = Digest::of_json(template).to_string();
         map_at(template, &["metadata", "annotations"])

@@ -22,7 +22,9 @@ impl<'a> Node<'a> {
 
     /// A field; `None` when it is absent or null.
     pub(super) fn get(&self, key: &str) -> Option<Node<'a>> {
-        Some(self.field(key)).filter(|node| !node.value.is_null())
+        let value = self.value.get(key).filter(|value| !value.is_null())?;
+        let pointer = self.pointer_of(key);
+        Some(Node { value, pointer })
     }
 
     /// A field, null when it is absent.
@@ -35,15 +37,24 @@ impl<'a> Node<'a> {
 
     /// A field some levels down, null when it is absent.
     pub(super) fn path(&self, keys: &[&str]) -> Node<'a> {
-        keys.iter().fold(self.clone(), |node, key| node.field(key))
+        let mut pointer = String::with_capacity(self.pointer.len() + keys.len() * 16);
+        pointer.push_str(&self.pointer);
+        let mut value = self.value;
+        for key in keys {
+            value = value.get(key).unwrap_or(&NOTHING);
+            push(&mut pointer, key);
+        }
+        Node { value, pointer }
     }
 
     /// The members of a list; none for anything else.
     pub(super) fn items(&self) -> Vec<Node<'a>> {
         let items = self.value.as_array().map_or(&[][..], Vec::as_slice);
-        let node = |(index, value)| Node {
-            value,
-            pointer: format!("{}/{index}", self.pointer),
+        let node = |(index, value): (usize, &'a Value)| {
+            let mut pointer = String::with_capacity(self.pointer.len() + 4);
+            pointer.push_str(&self.pointer);
+            push(&mut pointer, &index.to_string());
+            Node { value, pointer }
         };
         items.iter().enumerate().map(node).collect()
     }
@@ -74,7 +85,7 @@ impl<'a> Node<'a> {
 
     /// Whether a field is there and not null.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.get(key).is_some()
+        self.value.get(key).is_some_and(|value| !value.is_null())
     }
 
     /// Whether a field is `true`.
@@ -84,6 +95,36 @@ impl<'a> Node<'a> {
 
     /// The pointer of a field.
     pub(super) fn pointer_of(&self, key: &str) -> String {
-        format!("{}/{}", self.pointer, key.replace('~', "~0").replace('/', "~1"))
+        let mut pointer = String::with_capacity(self.pointer.len() + 1 + key.len());
+        pointer.push_str(&self.pointer);
+        push(&mut pointer, key);
+        pointer
     }
+}
+
+/// Adds a token to a pointer.
+fn push(pointer: &mut String, key: &str) {
+    pointer.push('/');
+    if key.contains(['~', '/']) {
+        pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+    } else {
+        pointer.push_str(key);
+    }
+}
+
+/// The value that a pointer without escapes names, as [`Value::pointer`] finds it, without its copies.
+pub(super) fn at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
+    let step = |value: &'a Value, token: &str| match value {
+        Value::Array(items) => items.get(token.parse::<usize>().ok()?),
+        other => other.get(token),
+    };
+    pointer.split('/').skip(1).try_fold(value, step)
+}
+
+/// The same, to be changed; through maps only.
+pub(super) fn at_mut<'a>(value: &'a mut Value, pointer: &str) -> Option<&'a mut Value> {
+    let tokens = pointer.split('/').skip(1);
+    tokens
+        .into_iter()
+        .try_fold(value, |value, token| value.get_mut(token))
 }

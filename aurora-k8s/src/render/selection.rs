@@ -41,7 +41,7 @@ impl<'a> Selection<'a> {
         };
         for draft in drafts {
             let object = draft.object();
-            let Some(name) = draft.body.pointer("/metadata/name").and_then(Value::as_str) else {
+            let Some(name) = draft.at("/metadata/name").and_then(Value::as_str) else {
                 continue;
             };
             if object.group.is_empty() && object.kind == "Service" {
@@ -55,7 +55,7 @@ impl<'a> Selection<'a> {
                     name,
                     moves,
                 });
-                let active = draft.body.pointer("/spec/strategy/blueGreen/activeService");
+                let active = draft.at("/spec/strategy/blueGreen/activeService");
                 let active = active.filter(|_| kinds::is_rollout(&object));
                 selection.own.extend(active.and_then(Value::as_str));
             }
@@ -141,12 +141,9 @@ impl<'a> Selection<'a> {
 }
 
 fn selector(service: &Draft) -> Option<&Map<String, Value>> {
-    service.body.pointer("/spec/selector")?.as_object()
+    service.at("/spec/selector")?.as_object()
 }
 
 fn labels(workload: &Draft) -> Option<&Map<String, Value>> {
-    workload
-        .body
-        .pointer("/spec/template/metadata/labels")?
-        .as_object()
+    workload.at("/spec/template/metadata/labels")?.as_object()
 }

@@ -26,10 +26,10 @@ pub(super) fn step_map(request: &RenderRequest, drafts: &[Draft], made: &BTreeSe
     for draft in drafts {
         let object = draft.object();
         if kinds::is_rollout(&object) {
-            let steps = draft.body.pointer("/spec/strategy/canary/steps");
+            let steps = draft.at("/spec/strategy/canary/steps");
             let count = steps.and_then(Value::as_array).map_or(0, Vec::len);
             let is_made = made.contains(&object.name);
-            if is_made && draft.body.pointer("/spec/strategy/blueGreen").is_some() {
+            if is_made && draft.at("/spec/strategy/blueGreen").is_some() {
                 blue_green.insert(object.name.clone());
             }
             rollouts.insert(object.name, count);

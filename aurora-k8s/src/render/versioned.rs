@@ -150,7 +150,7 @@ fn references(drafts: &[Draft], report: &mut Report) -> (BTreeSet<Key>, BTreeSet
 
 fn of_template(draft: &Draft) -> Vec<Reference> {
     let template = kinds::pod_template(&draft.object());
-    let spec = template.and_then(|template| draft.body.pointer(template)?.get("spec"));
+    let spec = template.and_then(|template| draft.at(template)?.get("spec"));
     spec.map(|spec| pod::references(&Node::root(spec)))
         .unwrap_or_default()
 }

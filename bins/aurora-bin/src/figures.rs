@@ -27,8 +27,8 @@ const DRIVEN: [State; 6] = [
 /// States in which a pipeline is over.
 const OVER: [State; 3] = [State::Cancelled, State::Failed, State::Succeeded];
 
-/// Verbs that the engine sends.
-const VERBS: [&str; 4] = ["act", "apply", "finish", "observe"];
+/// Verbs of the engine that change something.
+const VERBS: [&str; 3] = ["act", "apply", "finish"];
 
 /// Publishes what a hub has and counted.
 pub fn publish_hub(health: &Health, hub: Hub) {

@@ -225,16 +225,25 @@ async fn told_to_stop_it_finishes_the_command_in_hand_and_ends_with_0() {
     let mut again = tokio::time::interval(Duration::from_millis(20));
     let drains = async {
         let ready = HttpCall::fetch(format!("{}/readyz", world.health));
-        while http.call(ready.clone()).await.is_ok_and(|answer| answer.status == 200) {
+        while http
+            .call(ready.clone())
+            .await
+            .is_ok_and(|answer| answer.status == 200)
+        {
             again.tick().await;
         }
     };
     tokio::time::timeout(PATIENCE, drains).await.unwrap();
     probe.release();
-    let outcome = tokio::time::timeout(PATIENCE, laws::outcome(updates)).await.unwrap();
+    let outcome = tokio::time::timeout(PATIENCE, laws::outcome(updates))
+        .await
+        .unwrap();
     assert!(matches!(outcome, Outcome::Ok(Reply::Acted(_))), "{outcome:?}");
     assert_eq!(probe.seen().mutations, 1);
-    let ended = tokio::time::timeout(PATIENCE, world.child.wait()).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, world.child.wait())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(ended.code(), Some(0));
     agent.cancel();
     world.tasks.drain(PATIENCE).await.unwrap();
@@ -246,17 +255,30 @@ async fn its_metrics_are_those_of_the_page() {
     let agent = world.agent();
     ping(&world.caller("api")).await;
     let http = ReqwestCaller::new(EgressRules::public_only().with_loopback(), Roots::System).unwrap();
-    let answer = http.call(HttpCall::fetch(format!("{}/metrics", world.health))).await.unwrap();
+    let answer = http
+        .call(HttpCall::fetch(format!("{}/metrics", world.health)))
+        .await
+        .unwrap();
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let named = |line: &str| line.split([' ', '{']).next().unwrap_or_default().to_owned();
-    let found: BTreeSet<_> = text.lines().filter(|line| line.starts_with("aurora_")).map(named).collect();
+    let found: BTreeSet<_> = text
+        .lines()
+        .filter(|line| line.starts_with("aurora_"))
+        .map(named)
+        .collect();
     let page = include_str!("../../../docs/operating.md");
     let rows = page.lines().filter(|line| line.starts_with("| `aurora_"));
     let ours = rows.filter(|row| row.contains("| hub, up |"));
-    let expected: BTreeSet<_> = ours.filter_map(|row| row.split('`').nth(1)).map(str::to_owned).collect();
+    let expected: BTreeSet<_> = ours
+        .filter_map(|row| row.split('`').nth(1))
+        .map(str::to_owned)
+        .collect();
     assert_eq!(found, expected, "{text}");
     assert!(text.contains("aurora_hub_sessions 1\n"), "{text}");
-    assert!(text.contains("aurora_hub_commands_total{outcome=\"ok\"} 1\n"), "{text}");
+    assert!(
+        text.contains("aurora_hub_commands_total{outcome=\"ok\"} 1\n"),
+        "{text}"
+    );
     world.child.kill().await.unwrap();
     agent.cancel();
     world.tasks.drain(PATIENCE).await.unwrap();

@@ -1,7 +1,7 @@
 //! `aurora backup` and `aurora restore`: a state directory copied while it is in use, and brought back.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aurora_bin::exit::Exit;
@@ -151,7 +151,7 @@ fn make_empty(directory: &Path) -> Result<()> {
 }
 
 /// Copies a file so that only its owner can read it.
-fn copy_private(from: &PathBuf, to: &Path) -> Result<()> {
+fn copy_private(from: &Path, to: &Path) -> Result<()> {
     let failed = || format!("{} cannot be copied to {}", from.display(), to.display());
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).with_context(failed)?;

@@ -11,7 +11,7 @@ use aurora_core::tenant::InvalidName;
 use aurora_transport::http::Network;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use acts::{RedeployArgs, RetryArgs, RollbackArgs, WatchArgs};
+pub(crate) use acts::{HistoryArgs, RedeployArgs, RetryArgs, RollbackArgs, WatchArgs};
 pub(crate) use tools::{BackupArgs, CompletionsArgs, RestoreArgs};
 
 /// Deploys new versions of applications to many Kubernetes clusters, step by step.
@@ -193,6 +193,9 @@ pub(crate) enum DeployCommand {
     /// End a pipeline: what runs is rolled back, what succeeded stays, what waits never starts.
     #[command(after_help = "Example:\n  aurora deploy cancel 0199… --comment \"wrong version\"")]
     Cancel(CancelArgs),
+    /// Show how the weights and pods of a target moved.
+    #[command(after_help = "Example:\n  aurora deploy history 0199… --target prod")]
+    History(HistoryArgs),
     /// List pipelines, the newest first.
     #[command(
         after_help = "Examples:\n  aurora deploy list\n  aurora deploy list --application shop --status awaiting_approval -o json"

@@ -11,7 +11,7 @@ use aurora_core::pipeline::PipelineView;
 use aurora_transport::rest::client::{Client, LinkRequest, SubmitRequest};
 
 use crate::acts::{self, GateAct};
-use crate::cli::{DeployCommand, ListArgs, Output, StartArgs, StatusArgs};
+use crate::cli::{DeployCommand, HistoryArgs, ListArgs, Output, StartArgs, StatusArgs};
 use crate::online::{client, pipeline_id, refused};
 use crate::watch::follow::{Followed, Screen, exit_of, follow};
 use crate::watch::tree::{serde_name, tree};
@@ -24,6 +24,7 @@ pub(crate) async fn run(command: &DeployCommand, output: Output, context: Option
     match command {
         DeployCommand::Approve(args) => acts::decide(&client, args, output, GateAct::Approve).await,
         DeployCommand::Cancel(args) => acts::cancel(&client, args, output).await,
+        DeployCommand::History(args) => history(&client, args, output).await,
         DeployCommand::List(args) => list(&client, args, output).await,
         DeployCommand::Redeploy(args) => acts::redeploy(&client, args, output).await,
         DeployCommand::Reject(args) => acts::decide(&client, args, output, GateAct::Reject).await,
@@ -164,6 +165,51 @@ pub(crate) fn result<H: serde::Serialize>(view: &PipelineView, history: &H) -> R
     let mut pipeline = serde_json::to_value(view)?;
     pipeline["history"] = serde_json::to_value(history)?;
     Ok(serde_json::json!({"type": "result", "exit": exit_of(view).code(), "pipeline": pipeline}))
+}
+
+/// The points of each target, in the order of time.
+async fn history(client: &Client, args: &HistoryArgs, output: Output) -> Result<Exit> {
+    let id = match pipeline_id(&args.id) {
+        Ok(id) => id,
+        Err(problem) => return print::failure(output, "id.malformed", &problem, Exit::Usage),
+    };
+    let targets = match &args.target {
+        Some(target) => vec![target.clone()],
+        None => match client.view(id).await {
+            Ok(view) => view.body.targets.into_iter().map(|target| target.name).collect(),
+            Err(error) => return refused(&error, output),
+        },
+    };
+    let mut answers = Vec::new();
+    for target in &targets {
+        match client.history(id, target).await {
+            Ok(answer) => answers.push(answer.history),
+            Err(error) => return refused(&error, output),
+        }
+    }
+    print::document(output, &answers, |answers| {
+        let percent = |weight: Option<u8>| weight.map(|weight| format!("{weight} %")).unwrap_or_default();
+        let mut rows = Vec::new();
+        for history in answers {
+            rows.extend(history.points.iter().map(|point| {
+                vec![
+                    point.at.strftime("%H:%M:%SZ").to_string(),
+                    history.target.clone(),
+                    point.rollout.name.clone(),
+                    percent(point.real),
+                    percent(point.wanted),
+                    point.new_available.to_string(),
+                    point.old_available.to_string(),
+                    point.phase.clone(),
+                ]
+            }));
+        }
+        let heading = [
+            "AT", "TARGET", "ROLLOUT", "WEIGHT", "ASKED", "NEW", "OLD", "STANDING",
+        ];
+        print::table(&heading, &rows)
+    })?;
+    Ok(Exit::Succeeded)
 }
 
 async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Exit> {

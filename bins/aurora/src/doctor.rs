@@ -396,7 +396,10 @@ fn version(theirs: &str, ours: &str) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use aurora_transport::http::EgressRules;
+
     use super::*;
+    use crate::up::Services;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
@@ -420,6 +423,42 @@ mod tests {
         }
         assert!(clock(at(100), at(0), at(0)).text.contains("behind the server"));
         assert!(clock(at(-100), at(0), at(0)).text.contains("ahead of the server"));
+    }
+
+    #[tokio::test]
+    async fn each_thing_that_is_wrong_fails_its_own_check() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let reach = EgressRules::public_only();
+        let services = Services::start(folder.path(), listen, &[], reach).await.unwrap();
+        let good = services.cli_context();
+        let mut secret = good.clone();
+        secret.client_secret = "wrong".to_owned();
+        let mut authority = good.clone();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let other = rcgen::CertificateParams::new(vec!["other".to_owned()]).unwrap();
+        authority.certificate_authority = other.self_signed(&key).unwrap().pem();
+        let mut issuer = good.clone();
+        issuer.issuer = "https://localhost:1".to_owned();
+        for (name, context, fails) in [
+            ("good", good, None),
+            ("secret", secret, Some("token")),
+            ("authority", authority, Some("certificate")),
+            ("issuer", issuer, Some("issuer")),
+        ] {
+            let path = folder.path().join(format!("{name}-context.json"));
+            context.write(&path).unwrap();
+            let checks = look(Some(&path)).await;
+            let failed = checks.iter().find(|check| check.verdict == Verdict::Fail);
+            assert_eq!(failed.map(|check| check.name), fails, "{name}: {checks:#?}");
+            assert!(failed.is_none_or(|check| check.mend.is_some()), "{name}");
+            if fails.is_none() {
+                let ok = checks.iter().all(|check| check.verdict == Verdict::Ok);
+                assert!(ok && checks.len() == 7, "{checks:#?}");
+            }
+        }
+        services.stop().await.unwrap();
     }
 
     #[tokio::test]

@@ -160,6 +160,8 @@ fn texts(file: &Path, overrides: Overrides<'_>) -> Result<Submission, Vec<Proble
         problems.push(Problem::error("tooLarge", "", message).at(&name, 0, 0));
     }
     if !problems.is_empty() {
+        let not_yet = deploy.not_yet().into_iter();
+        problems.extend(not_yet.map(|problem| parsed.document.locate(problem)));
         return Err(problems);
     }
     Ok(Submission {

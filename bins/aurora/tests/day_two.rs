@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use fleet::{Cli, Process, Sim, application, aurora, wait_for};
 use serde_json::Value;
@@ -126,6 +125,7 @@ fn stamps(sim: &Sim) -> Vec<(u64, u64)> {
 }
 
 #[test]
+#[ignore = "needs a minute of processes"]
 fn a_backup_taken_while_pipelines_run_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -213,12 +213,9 @@ fn page() -> &'static str {
 fn metrics_of(program: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for row in page().lines().filter(|line| line.starts_with("| `aurora_")) {
-        let cells: Vec<_> = row.split(" | ").collect();
-        if cells[3].split(", ").any(|named| named.trim() == program) {
-            found.insert(
-                cells[0].trim_matches(['|', ' ', '`']).to_owned(),
-                cells[1].trim().to_owned(),
-            );
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        if cells[4].split(", ").any(|named| named == program) {
+            found.insert(cells[1].trim_matches('`').to_owned(), cells[2].to_owned());
         }
     }
     found
@@ -230,10 +227,12 @@ fn every_metric_is_on_the_page_and_every_metric_of_the_page_is_there() {
     let state = folder.path().join("state");
     let (process, said) = up(&state, &["--simulate", "staging", "--simulate", "prod"]);
     let cli = cli(&state);
-    let id = start(&cli, &application(&folder.path().join("app"), 1));
-    assert_eq!(cli.follow(&id)["status"], "SUCCEEDED");
-    // An event stream was open.
-    cli.json(&["deploy", "status", &id, "--watch"]).ok();
+    // Watched, so that there was an event stream; a first deployment waits for nobody.
+    let file = application(&folder.path().join("app"), 1);
+    let watched = cli.json(&["deploy", "start", "-f", file.to_str().unwrap(), "--watch"]);
+    drop(watched);
+    let rows = cli.json(&["deploy", "list"]).unwrap();
+    assert_eq!(rows["rows"][0]["status"], "SUCCEEDED", "{rows:#}");
     let address = said["health"].as_str().unwrap().trim_start_matches("http://");
     let mut socket = TcpStream::connect(address).unwrap();
     let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");

@@ -78,9 +78,7 @@ impl TcpConnector {
 }
 
 fn unreachable(error: io::Error) -> TransportError {
-    TransportError::Unreachable {
-        source: error.into(),
-    }
+    TransportError::Unreachable { source: error.into() }
 }
 
 fn answered(answer: u8, digest: Option<Digest>) -> Result<(), TransportError> {
@@ -114,7 +112,9 @@ impl Connector for TcpConnector {
         let mut stream = self.greet(BLOB, token).await?;
         stream.write_all(digest.as_bytes()).await.map_err(unreachable)?;
         answered(stream.read_u8().await.map_err(unreachable)?, Some(digest))?;
-        let body = read_frame(&mut stream, MAX_BLOB_BYTES).await.map_err(unreachable)?;
+        let body = read_frame(&mut stream, MAX_BLOB_BYTES)
+            .await
+            .map_err(unreachable)?;
         let body = body.unwrap_or_default();
         if Digest::of(&body) != digest {
             return Err(TransportError::Protocol {
@@ -200,7 +200,9 @@ impl Gate {
     async fn serve(&self, mut stream: TcpStream, peer: SocketAddr) {
         let _ = stream.set_nodelay(true);
         let greeting = tokio::time::timeout(GREETING_WITHIN, read_greeting(&mut stream)).await;
-        let Ok(Ok((what, token, digest))) = greeting else { return };
+        let Ok(Ok((what, token, digest))) = greeting else {
+            return;
+        };
         let principal = match self.verifier.verify(&token, self.clock.now()).await {
             Ok(principal) => principal,
             Err(error) => {
@@ -222,7 +224,11 @@ impl Gate {
         }
         let (near, far) = link();
         let address = peer.to_string();
-        let incoming = Incoming { principal, address, link: near };
+        let incoming = Incoming {
+            principal,
+            address,
+            link: near,
+        };
         if self.arrived.send(incoming).await.is_ok() {
             hubs_side(stream, far).await;
         }
@@ -361,7 +367,9 @@ async fn read_frame(from: &mut (impl AsyncRead + Unpin), max: usize) -> io::Resu
         Err(error) => return Err(error),
     };
     if length > max {
-        return Err(io::Error::other(format!("a frame of {length} bytes; at most {max} are taken")));
+        return Err(io::Error::other(format!(
+            "a frame of {length} bytes; at most {max} are taken"
+        )));
     }
     let mut bytes = vec![0; length];
     from.read_exact(&mut bytes).await?;

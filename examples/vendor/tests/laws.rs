@@ -21,7 +21,10 @@ impl Machine {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let supervisor = Supervisor::in_folder(folder.path()).unwrap();
-        Self { supervisor, _folder: folder }
+        Self {
+            supervisor,
+            _folder: folder,
+        }
     }
 }
 
@@ -106,7 +109,9 @@ mod transport {
             expires_at: jiff::Timestamp::MAX,
         });
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let sessions = TcpSessions::bind(any, tokens, SystemClock, LawBlobs).await.unwrap();
+        let sessions = TcpSessions::bind(any, tokens, SystemClock, LawBlobs)
+            .await
+            .unwrap();
         TransportUnderTest {
             connector: Arc::new(TcpConnector::new(sessions.address())),
             listener: Arc::new(sessions),

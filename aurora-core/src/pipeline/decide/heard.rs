@@ -345,7 +345,8 @@ fn external_deed(
     let was = before.map(|seen| &seen.level.standing);
     match &level.standing {
         Standing::PausedByHand if was != Some(&Standing::PausedByHand) => Some(ExternalDeed::Paused),
-        Standing::Aborted if was != Some(&Standing::Aborted) => Some(ExternalDeed::Aborted),
+        // What stood aborted when the move began was aborted before.
+        Standing::Aborted if was.is_some() && was != Some(&Standing::Aborted) => Some(ExternalDeed::Aborted),
         Standing::ChangedElsewhere { .. } if !matches!(was, Some(Standing::ChangedElsewhere { .. })) => {
             Some(ExternalDeed::Changed)
         }

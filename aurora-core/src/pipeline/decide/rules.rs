@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::command::{Acted, Action, Direction};
 use crate::manifest::ObjectRef;
-use crate::pipeline::deployment::{Deployment, Phase, Run, SeenLevel, Stage};
+use crate::pipeline::deployment::{ActState, Deployment, Phase, Run, SeenLevel, Stage};
 use crate::pipeline::event::{Answer, AskedAct, Cause, Evidence};
 use crate::pipeline::gate::{Gate, Place};
 use crate::pipeline::{Pipeline, later};
@@ -157,8 +157,7 @@ pub(crate) fn ask_again(run: &Run, level: &Progress) -> AskAgain {
     if took_effect && last.act.expect.is_some() && last.act.expect != level.expect {
         return AskAgain::Now;
     }
-    let same =
-        |act: &&crate::pipeline::ActState| act.act.object == level.object && act.act.expect == level.expect;
+    let same = |act: &&ActState| act.act.object == level.object && act.act.expect == level.expect;
     let times = u32::try_from(run.acts.iter().filter(same).count()).unwrap_or(u32::MAX);
     let wait = ASK_AGAIN_AFTER.saturating_mul(1 << times.saturating_sub(1).min(4));
     AskAgain::At(later(*at, wait))
@@ -285,6 +284,40 @@ pub(crate) fn timed_out(
     })
 }
 
+/// An abort that is older than this plan's move: the same template was brought in before and aborted then. It is
+/// taken back once ([`Action::Retry`]); until when that may take.
+pub(crate) fn aborted_before(run: &Run, seen: &SeenLevel) -> Option<Timestamp> {
+    if seen.level.standing != Standing::Aborted || !seen.from_start {
+        return None;
+    }
+    let is_retry = |act: &&ActState| act.act.object == seen.level.object && act.act.action == Action::Retry;
+    Some(match run.acts.iter().find(is_retry) {
+        Some(ActState {
+            answer: Some((_, at)),
+            ..
+        }) => later(*at, BAD_FOR),
+        _ => Timestamp::MAX,
+    })
+}
+
+/// Takes back aborts that are older than this plan's move, once each.
+pub(crate) fn retries(target: &Deployment, run: &Run) -> Vec<AskedAct> {
+    let asked = |object: &ObjectRef| {
+        let is_retry = |act: &ActState| act.act.object == *object && act.act.action == Action::Retry;
+        run.acts.iter().any(is_retry)
+    };
+    target
+        .levels
+        .values()
+        .filter(|seen| aborted_before(run, seen).is_some() && !asked(&seen.level.object))
+        .map(|seen| AskedAct {
+            object: seen.level.object.clone(),
+            action: Action::Retry,
+            expect: seen.level.expect.clone(),
+        })
+        .collect()
+}
+
 fn failing_level(target: &str, run: &Run, seen: &SeenLevel, now: Timestamp) -> Option<Cause> {
     let level = &seen.level;
     let object = &level.object;
@@ -317,10 +350,14 @@ fn failing_level(target: &str, run: &Run, seen: &SeenLevel, now: Timestamp) -> O
         &level.message
     };
     match level.standing {
-        Standing::Aborted if run.stage == Stage::Moving => cause(
-            "aborted",
-            format!("{object} was aborted by somebody else: {said}"),
-        ),
+        Standing::Aborted
+            if aborted_before(run, seen).is_none_or(|until| until <= now) && run.stage == Stage::Moving =>
+        {
+            cause(
+                "aborted",
+                format!("{object} was aborted by somebody else: {said}"),
+            )
+        }
         Standing::Degraded if long && run.stage == Stage::Moving => {
             cause("degraded", format!("{object} is degraded: {said}"))
         }

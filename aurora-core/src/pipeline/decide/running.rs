@@ -38,6 +38,10 @@ pub(super) fn next(pipeline: &Pipeline, target: &Deployment, run: &Run, now: Tim
     if !healing.is_empty() {
         return healing;
     }
+    let retries = ask(target, "abortedBefore", rules::retries(target, run));
+    if !retries.is_empty() {
+        return retries;
+    }
     let straight = run.direction == Direction::Back || target.is_first();
     let moving = match &target.strategy {
         _ if straight => promote_full(target, run, now),

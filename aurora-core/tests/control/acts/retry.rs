@@ -1,11 +1,13 @@
 //! Deploying once more what did not succeed.
 
+use aurora_core::command::Action;
 use aurora_core::control::{ControlError, SubmitError, TargetAct};
+use aurora_core::manifest::ObjectRef;
 use aurora_core::pipeline::{End, OriginKind, State, What};
-use aurora_core::port::executor::memory::PodFault;
+use aurora_core::port::executor::memory::{PodFault, Write};
 
 use super::{approve, audit, end, held, holds, of, settled, version};
-use crate::world::{canary, deployer, door, file, see, stands, submit, target};
+use crate::world::{World, canary, deployer, door, file, see, stands, submit, target};
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_target_begins_again_in_place_and_what_depends_on_it_waits_again() {
@@ -147,6 +149,50 @@ async fn of_a_run_that_is_over_a_new_run_of_the_same_plans_is_made() {
         nothing.to_string().contains("every target has succeeded"),
         "{nothing}"
     );
+}
+
+/// Where going back failed too, the Rollouts stand aborted: the same template has to be taken up once more.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_stands_aborted_is_retried() {
+    let (world, plane, _tasks, _) = settled(&["staging"]).await;
+    let id = submit(&plane, version(&["staging"], "app:2")).await;
+    world.until(id, |p| stands(p, "staging/step/1")).await;
+    // Somebody made the ConfigMap anew, so nothing can be applied: going back ends in an abort.
+    let config = ObjectRef::new("", "ConfigMap", "shop", "shop-config");
+    let body = world.cluster("staging").object(&config).unwrap();
+    world.cluster("staging").delete_by_hand(&config);
+    world.cluster("staging").put_by_hand(body);
+    let ada = deployer("ada", &[]);
+    plane.roll_back(&ada, &door(), id, of("staging")).await.unwrap();
+    let failed = world.ended(id).await;
+    assert_eq!(end(&failed, "staging"), End::RollbackFailed);
+    let aborts = |world: &World| {
+        let acted = |wanted| {
+            let writes = world.cluster("staging").writes().into_iter();
+            writes
+                .filter(|write| matches!(write, Write::Acted { action, .. } if *action == wanted))
+                .count()
+        };
+        (acted(Action::Abort), acted(Action::Retry))
+    };
+    assert_eq!(aborts(&world), (2, 0));
+
+    world.cluster("staging").delete_by_hand(&config);
+    let again = plane
+        .retry(&ada, &door(), id, of("staging"))
+        .await
+        .unwrap()
+        .pipeline;
+    let run = world.until(again, |p| stands(p, "staging/step/1")).await;
+    assert_eq!(aborts(&world), (2, 2), "taken back once each");
+    assert!(
+        run.targets["staging"].external.is_empty(),
+        "nobody else did that: {:#?}",
+        run.targets["staging"].external
+    );
+    approve(&plane, again, "staging/step/1").await;
+    assert_eq!(world.ended(again).await.state(), State::Succeeded);
+    holds(&world, "staging", "app:2");
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,7 +68,7 @@ pub(super) fn check(drafts: &[Draft], report: &mut Report) {
 /// Pods without their service account are not made, without their claim they do not start.
 fn check_pods(draft: &Draft, index: &Index<'_>, report: &mut Report) {
     let template = kinds::pod_template(&draft.object());
-    let Some(spec) = template.and_then(|template| draft.body.pointer(template)?.get("spec")) else {
+    let Some(spec) = template.and_then(|template| draft.at(template)?.get("spec")) else {
         return;
     };
     let mut lint = Lint {
@@ -204,7 +204,7 @@ fn check_mappings(spec: &Node<'_>, index: &Index<'_>, lint: &mut Lint<'_>) {
     for node in mappings.items() {
         let name = node.value.as_str().unwrap_or_default();
         let mapping = index.find("getambassador.io", "Mapping", name);
-        if mapping.is_some_and(|draft| draft.body.pointer("/spec/weight").is_some()) {
+        if mapping.is_some_and(|draft| draft.at("/spec/weight").is_some()) {
             let what = format!("names the Mapping `{name}`, which has a weight of its own");
             lint.error("excludes", &node, what, "take spec.weight out of the Mapping");
         }

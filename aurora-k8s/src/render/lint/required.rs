@@ -279,7 +279,9 @@ fn is_empty(value: Option<&Value>) -> bool {
 /// Every object that a pattern names; what is said of containers holds for those that start first, too.
 fn places<'a>(spec: &Node<'a>, pattern: &str) -> Vec<Node<'a>> {
     let mut found = follow(spec, pattern);
-    if let Some(rest) = pattern.strip_prefix("containers/") {
+    if let Some(rest) = pattern.strip_prefix("containers/")
+        && spec.has("initContainers")
+    {
         found.extend(follow(spec, &format!("initContainers/{rest}")));
     }
     found.retain(|node| node.value.is_object());
@@ -288,11 +290,16 @@ fn places<'a>(spec: &Node<'a>, pattern: &str) -> Vec<Node<'a>> {
 
 fn follow<'a>(spec: &Node<'a>, pattern: &str) -> Vec<Node<'a>> {
     let segments = pattern.split('/').filter(|segment| !segment.is_empty());
-    segments.fold(vec![spec.clone()], |nodes, segment| {
+    let mut found = vec![spec.clone()];
+    for segment in segments {
         let step = |node: &Node<'a>| match segment {
             "*" => node.items(),
-            names => names.split('|').map(|name| node.field(name)).collect(),
+            names => names.split('|').filter_map(|name| node.get(name)).collect(),
         };
-        nodes.iter().flat_map(step).collect()
-    })
+        found = found.iter().flat_map(step).collect();
+        if found.is_empty() {
+            break;
+        }
+    }
+    found
 }

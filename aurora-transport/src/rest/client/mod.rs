@@ -25,6 +25,7 @@ pub use stream::Events;
 pub use submit::{LinkAnswer, LinkRequest, SubmitRequest};
 
 use super::armory::PipelineStatus;
+use super::bodies::HistoryAnswer;
 use super::compat::Me;
 use super::request::IDEMPOTENCY_KEY;
 use super::wire::{
@@ -164,6 +165,15 @@ impl Client {
     /// [`ClientError`].
     pub async fn target(&self, id: PipelineId, target: &str) -> Result<TargetAnswer, ClientError> {
         self.get(&["pipelines", &id.to_string(), "targets", target, "view"])
+            .await
+    }
+
+    /// How the weights and pods of a target's workloads moved.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn history(&self, id: PipelineId, target: &str) -> Result<HistoryAnswer, ClientError> {
+        self.get(&["pipelines", &id.to_string(), "targets", target, "history"])
             .await
     }
 

@@ -1,4 +1,4 @@
-//! Arguments of the acts that bring a target or a run to another version.
+//! Arguments of what is done with a run besides starting it: to another version, and how it moved.
 
 use clap::Args;
 
@@ -11,6 +11,16 @@ pub(crate) struct WatchArgs {
     /// Stop watching after so many seconds, with exit code 5.
     #[arg(long, value_name = "SECONDS", requires = "watch")]
     pub timeout: Option<u64>,
+}
+
+/// `aurora deploy history`.
+#[derive(Args, Debug)]
+pub(crate) struct HistoryArgs {
+    /// The pipeline's id.
+    pub id: String,
+    /// Only this target; all of the pipeline unless given.
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
 }
 
 /// `aurora deploy retry`.

@@ -4,7 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aurora_core::command::{Act, Acted, Action, Applied, AppliedSetKey, Apply, FailureDetail, Observe, Stamp};
+use aurora_core::command::{
+    Act, Acted, Action, Applied, AppliedSetKey, Apply, FailureDetail, Observe, Stamp,
+};
 use aurora_core::manifest::ObjectRef;
 use aurora_core::plan::Plan;
 use aurora_core::port::executor::{Capabilities, ClusterExecutor, ExecutorError, Levels, StageSink};
@@ -127,7 +129,9 @@ impl ClusterExecutor for SupervisorExecutor {
         match act.action {
             // Programs are replaced at once: nothing is ever under way.
             Action::Abort => Ok(Acted::NothingToAbort),
-            other => Err(ExecutorError::Unsupported { what: format!("{other:?} on {}", act.object) }),
+            other => Err(ExecutorError::Unsupported {
+                what: format!("{other:?} on {}", act.object),
+            }),
         }
     }
 
@@ -143,7 +147,10 @@ impl ClusterExecutor for SupervisorExecutor {
             }
             if !is_ours(state, set, object) {
                 let message = format!("{object} is not in the applied set of {}", set.application);
-                let objects = vec![FailureDetail { object: object.clone(), message }];
+                let objects = vec![FailureDetail {
+                    object: object.clone(),
+                    message,
+                }];
                 return Err(Failed(ExecutorError::Foreign { objects }));
             }
             state.remove(object);
@@ -181,7 +188,12 @@ impl SupervisorExecutor {
     fn levels(&self, observe: &Observe, plan: &Plan) -> Result<Vec<Progress>, ExecutorError> {
         let state = self.read()?;
         let level = |object| {
-            level(&object, state.find(&object), plan, is_ours(&state, &observe.set, &object))
+            level(
+                &object,
+                state.find(&object),
+                plan,
+                is_ours(&state, &observe.set, &object),
+            )
         };
         Ok(followed(plan).into_iter().map(level).collect())
     }
@@ -190,7 +202,9 @@ impl SupervisorExecutor {
 /// What an older decision asks for is refused.
 fn fence(state: &State, key: &AppliedSetKey, stamp: Stamp) -> Result<(), ExecutorError> {
     match state.set(key) {
-        Some(set) if set.stamp > stamp => Err(ExecutorError::Superseded { accepted: set.stamp.to_string() }),
+        Some(set) if set.stamp > stamp => Err(ExecutorError::Superseded {
+            accepted: set.stamp.to_string(),
+        }),
         _ => Ok(()),
     }
 }
@@ -212,7 +226,9 @@ fn accept(state: &mut State, apply: &Apply, plan: &Plan) -> Result<(), Failed> {
             state.find(object).is_some() && !is_ours(state, &apply.set, object) && (runs(object) || !adopt)
         })
         .map(|(object, _)| FailureDetail {
-            message: format!("{object} is somebody else's: annotate yours with aurora.dev/adopt: \"true\", or rename it"),
+            message: format!(
+                "{object} is somebody else's: annotate yours with aurora.dev/adopt: \"true\", or rename it"
+            ),
             object,
         })
         .collect();
@@ -221,7 +237,12 @@ fn accept(state: &mut State, apply: &Apply, plan: &Plan) -> Result<(), Failed> {
     }
     let entries = before.map(|set| set.entries).unwrap_or_default();
     let (target, stamp) = (apply.target.clone(), apply.stamp);
-    let mut set = AppliedSet { target, stamp, digest, entries };
+    let mut set = AppliedSet {
+        target,
+        stamp,
+        digest,
+        entries,
+    };
     for planned in &plan.objects {
         let object = planned.object();
         let held = state.find(&object);
@@ -252,14 +273,21 @@ fn applied(state: &State, apply: &Apply, plan: &Plan) -> Applied {
     });
     let changed = u32::try_from(changed.count()).unwrap_or(u32::MAX);
     let total = u32::try_from(plan.objects.len()).unwrap_or(u32::MAX);
-    Applied { changed, unchanged: total.saturating_sub(changed), ..Applied::default() }
+    Applied {
+        changed,
+        unchanged: total.saturating_sub(changed),
+        ..Applied::default()
+    }
 }
 
 /// Deletes what the applied set lists and the plan does not.
 fn prune(state: &mut State, apply: &Apply, plan: &Plan) -> Applied {
     let planned: Vec<_> = plan.objects.iter().map(|planned| planned.object()).collect();
     let mut applied = applied(state, apply, plan);
-    let listed = state.set(&apply.set).map(|set| set.entries.clone()).unwrap_or_default();
+    let listed = state
+        .set(&apply.set)
+        .map(|set| set.entries.clone())
+        .unwrap_or_default();
     for (object, _) in listed.into_iter().filter(|(object, _)| !planned.contains(object)) {
         if is_ours(state, &apply.set, &object) && state.remove(&object) {
             applied.pruned.push(object.clone());
@@ -273,15 +301,22 @@ fn prune(state: &mut State, apply: &Apply, plan: &Plan) -> Applied {
 
 fn other_plan(apply: &Apply) -> ExecutorError {
     let object = ObjectRef::new("", "AppliedSet", &apply.set.namespace, &apply.set.application);
-    let message = format!("{} was accepted with another plan than {}", apply.stamp, apply.plan);
-    ExecutorError::Rejected { objects: vec![FailureDetail { object, message }] }
+    let message = format!(
+        "{} was accepted with another plan than {}",
+        apply.stamp, apply.plan
+    );
+    ExecutorError::Rejected {
+        objects: vec![FailureDetail { object, message }],
+    }
 }
 
 fn without_secrets(mut body: Value) -> Value {
     if body["kind"] == "Secret"
         && let Some(entries) = body["data"].as_object_mut()
     {
-        entries.values_mut().for_each(|value| *value = json!("(redacted)"));
+        entries
+            .values_mut()
+            .for_each(|value| *value = json!("(redacted)"));
     }
     body
 }
@@ -293,6 +328,10 @@ fn item<const N: usize>(
     facts: [(&str, String); N],
 ) -> (String, InventoryItem) {
     let facts = facts.map(|(name, fact)| (name.to_owned(), fact)).into();
-    let item = InventoryItem { kind: kind.to_owned(), name: name.to_owned(), facts };
+    let item = InventoryItem {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        facts,
+    };
     (format!("{kind}/{key}"), item)
 }

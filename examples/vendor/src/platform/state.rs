@@ -1,6 +1,6 @@
 //! The supervisor's state file: what it runs, who declared it, and which plans were accepted.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -156,12 +156,12 @@ impl State {
     }
 
     pub(super) fn namespaces(&self) -> impl Iterator<Item = &str> {
-        let names: BTreeMap<&str, ()> = self
+        let names: BTreeSet<&str> = self
             .objects
             .iter()
-            .map(|(object, _)| (object.namespace.as_str(), ()))
+            .map(|(object, _)| object.namespace.as_str())
             .collect();
-        names.into_keys()
+        names.into_iter()
     }
 
     /// Writes an object; its uid, and whether anything changed.

@@ -11,7 +11,10 @@ use super::state::Held;
 
 /// Kinds that run something; they are never taken over from somebody else.
 pub(super) fn runs(object: &ObjectRef) -> bool {
-    matches!(object.kind.as_str(), "Deployment" | "Rollout" | "StatefulSet" | "DaemonSet" | "Job")
+    matches!(
+        object.kind.as_str(),
+        "Deployment" | "Rollout" | "StatefulSet" | "DaemonSet" | "Job"
+    )
 }
 
 /// The workloads of a plan that are followed.
@@ -45,7 +48,13 @@ pub(super) fn level(object: &ObjectRef, held: Option<&Held>, plan: &Plan, ours: 
     let failing = crashing(object, template, held.written_at);
     let running = if failing.is_some() { 0 } else { wanted };
     level.revision = Digest::of_json(template).short(10);
-    level.pods = PodCounts { desired: wanted, new: wanted, new_available: running, old: 0, old_available: 0 };
+    level.pods = PodCounts {
+        desired: wanted,
+        new: wanted,
+        new_available: running,
+        old: 0,
+        old_available: 0,
+    };
     level.standing = Standing::Done;
     if failing.is_some() {
         level.standing = Standing::Degraded;
@@ -55,7 +64,9 @@ pub(super) fn level(object: &ObjectRef, held: Option<&Held>, plan: &Plan, ours: 
     level.failing = failing.into_iter().collect();
     let planned = plan.objects.iter().find(|planned| planned.object() == *object);
     if !ours || planned.is_some_and(|planned| planned.body["spec"]["template"] != *template) {
-        level.standing = Standing::ChangedElsewhere { by: format!("it was written by {}", held.written_by) };
+        level.standing = Standing::ChangedElsewhere {
+            by: format!("it was written by {}", held.written_by),
+        };
     }
     level
 }
@@ -63,7 +74,11 @@ pub(super) fn level(object: &ObjectRef, held: Option<&Held>, plan: &Plan, ours: 
 /// A program whose image is tagged `crash` ends with exit code 1, again and again.
 fn crashing(object: &ObjectRef, template: &Value, since: Timestamp) -> Option<FailingPod> {
     let containers = template["spec"]["containers"].as_array()?;
-    let crashes = |container: &&Value| container["image"].as_str().is_some_and(|image| image.ends_with(":crash"));
+    let crashes = |container: &&Value| {
+        container["image"]
+            .as_str()
+            .is_some_and(|image| image.ends_with(":crash"))
+    };
     let container = containers.iter().find(crashes)?;
     Some(FailingPod {
         pod: format!("{}-0", object.name),
