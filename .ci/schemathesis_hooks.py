@@ -23,9 +23,3 @@ def map_path_parameters(context, path_parameters):
         elif name in KNOWN:
             mapped[name] = KNOWN[name]
     return mapped
-
-
-@schemathesis.hook
-def filter_query(context, query):
-    """A null has no spelling of its own in a query: it would arrive as the text `null`, which is a text like others."""
-    return not query or all(value not in (None, "null") for value in query.values())
