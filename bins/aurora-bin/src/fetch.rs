@@ -77,6 +77,9 @@ mod tests {
             assert_eq!(rules.allow(address.parse().unwrap()), allowed, "{address}");
         }
         let mistakes = read("10.1.0.0/33,localhost").unwrap_err();
-        assert!(mistakes.contains("10.1.0.0/33") && mistakes.contains("localhost"), "{mistakes}");
+        assert!(
+            mistakes.contains("10.1.0.0/33") && mistakes.contains("localhost"),
+            "{mistakes}"
+        );
     }
 }
