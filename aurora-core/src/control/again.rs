@@ -264,9 +264,12 @@ impl ControlPlane {
         let to = match (to, &target.last_good) {
             (Some(to), _) => to,
             (None, Some(before)) => {
-                if let Some(live) = live.as_ref().filter(|_| target.ended_as(End::Succeeded))
-                    && live.pipeline != pipeline.id
-                {
+                // Where going back failed before, what was live then is still on record.
+                let expected = |live: &&LastGood| {
+                    live.pipeline == pipeline.id
+                        || (live.pipeline == before.pipeline && !target.ended_as(End::Succeeded))
+                };
+                if let Some(live) = live.as_ref().filter(|live| !expected(live)) {
                     let why = format!(
                         "is not what runs there any more: that is from pipeline {}; roll that one back, or name \
                          the run to go back to",
@@ -411,6 +414,12 @@ impl ControlPlane {
         match self.start(&new, remember).await? {
             Attempt::Again => Ok(None),
             Attempt::Busy(pipeline) => {
+                // The run in the way may be the one that the same key has made meanwhile.
+                if let Some(key) = key
+                    && let Some(answer) = key.answered(self.inner.store.as_ref(), scope).await?
+                {
+                    return Ok(Some(answer));
+                }
                 let application = submitted.application;
                 Err(SubmitError::Busy {
                     application,

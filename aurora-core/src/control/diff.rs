@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::id::PipelineId;
 use crate::manifest::ObjectRef;
 use crate::plan::Plan;
-use crate::port::store::Scope;
+use crate::port::store::{Scope, StoreError};
 
 /// Fields shown of one object.
 const MAX_FIELDS: usize = 100;
@@ -214,7 +214,9 @@ impl ControlPlane {
                 // A blob of the tenant that is no plan, such as a deploy file, is not one here either.
                 let scope = Scope::from(grant.tenant());
                 match self.stored_plan(&scope, *digest).await {
-                    Err(ControlError::Store { .. }) => Err(no_plan(*digest)),
+                    Err(ControlError::Store {
+                        source: StoreError::Corrupt { .. },
+                    }) => Err(no_plan(*digest)),
                     Err(error) => Err(error),
                     Ok(_) => Ok(*digest),
                 }

@@ -146,8 +146,9 @@ impl Track {
 
     fn due(&self, point: &HistoryPoint) -> Timestamp {
         match self.last.get(&point.rollout) {
-            Some(last) => last.at.saturating_add(APART).unwrap_or(Timestamp::MAX),
-            None => point.at,
+            // A clock that was set back does not hold the next point up.
+            Some(last) if last.at <= point.at => last.at.saturating_add(APART).unwrap_or(Timestamp::MAX),
+            _ => point.at,
         }
     }
 

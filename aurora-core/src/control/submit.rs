@@ -240,6 +240,13 @@ impl ControlPlane {
             match self.start(&new, remember).await? {
                 Attempt::Again => {}
                 Attempt::Busy(pipeline) => {
+                    // The run in the way may be the one that the same key has made meanwhile.
+                    if let Some(answer) = self
+                        .used_before(&scope, key.as_ref(), fingerprint, &submission)
+                        .await?
+                    {
+                        return Ok((answer, 0));
+                    }
                     return Err(SubmitError::Busy {
                         application: submission.file.application,
                         pipeline,

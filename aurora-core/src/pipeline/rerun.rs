@@ -31,7 +31,7 @@ pub fn to_retry(pipeline: &Pipeline, target: Option<&str>) -> Result<BTreeSet<St
             |name: &String| chosen.contains(name) || pipeline.targets.get(name).is_some_and(&succeeded);
         let next = pipeline.targets.values().find(|t| {
             !chosen.contains(&t.name)
-                && !succeeded(t)
+                && t.ended_as(End::NeverStarted)
                 && t.depends_on.iter().any(|name| chosen.contains(name))
                 && t.depends_on.iter().all(ready)
         });

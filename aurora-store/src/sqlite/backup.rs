@@ -66,7 +66,8 @@ impl BackupError {
 /// # Errors
 /// [`BackupError`].
 pub fn back_up(from: &Path, to: &Path) -> Result<(), BackupError> {
-    if to.exists() {
+    // A link counts too, also one that leads nowhere: what it names is not ours to remove.
+    if to.symlink_metadata().is_ok() {
         return Err(BackupError::Exists { path: to.to_owned() });
     }
     let copied = copy(from, to).and_then(|()| check(to));

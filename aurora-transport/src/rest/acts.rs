@@ -17,6 +17,7 @@ use super::Api;
 use super::answer::json;
 use super::authenticate::Granted;
 use super::problem::Refusal;
+use super::reading;
 use super::request::{Params, body, door, media_type, pipeline_id};
 use super::wire::{ActAnswer, ActRequest};
 
@@ -145,6 +146,7 @@ pub(super) async fn act(
                 context: body.context,
                 comment: body.comment,
             };
+            let _place = reading::permit(&api.inner.submits).await?;
             plane.redeploy(&grant, &door, id, wanted).await
         }
     };

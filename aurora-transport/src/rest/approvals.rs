@@ -11,6 +11,7 @@ use super::answer::json;
 use super::authenticate::Granted;
 use super::bodies::ApprovalsAnswer;
 use super::problem::Refusal;
+use super::reading;
 use super::request::{Params, bad_parameter};
 use super::wire::Page;
 
@@ -56,6 +57,7 @@ pub(super) async fn approvals(
             },
         }
     } else {
+        let _place = reading::permit(&api.inner.plans).await?;
         let page = plane.approvals(&grant, mine, limit, cursor).await?;
         ApprovalsAnswer {
             now,

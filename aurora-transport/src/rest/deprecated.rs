@@ -29,6 +29,10 @@ pub(super) fn say(mut response: Response, successor: &'static str) -> Response {
     let headers = response.headers_mut();
     headers.insert(DEPRECATION, HeaderValue::from_static(SINCE));
     headers.insert(SUNSET, HeaderValue::from_static(UNTIL));
+    // A path with a part to fill in is no address that a client could follow.
+    if successor.contains('{') {
+        return response;
+    }
     if let Ok(link) = HeaderValue::try_from(format!("<{successor}>; rel=\"successor-version\"")) {
         headers.append(LINK, link);
     }

@@ -9,12 +9,26 @@ use metrics::{counter, gauge, histogram};
 /// endless series.
 pub(super) fn answered(method: &Method, route: &str, status: StatusCode, took: Duration) {
     let labels = [
-        ("method", method.as_str().to_owned()),
+        ("method", name(method).to_owned()),
         ("route", route.to_owned()),
         ("status", status.as_str().to_owned()),
     ];
     counter!("aurora_api_requests_total", &labels).increment(1);
     histogram!("aurora_api_request_seconds", &labels[..2]).record(took);
+}
+
+/// The methods that there are; a client may invent others, and each would be a series of its own.
+fn name(method: &Method) -> &str {
+    match *method {
+        Method::DELETE
+        | Method::GET
+        | Method::HEAD
+        | Method::OPTIONS
+        | Method::PATCH
+        | Method::POST
+        | Method::PUT => method.as_str(),
+        _ => "other",
+    }
 }
 
 /// So many event streams are open.

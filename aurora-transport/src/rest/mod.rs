@@ -88,6 +88,8 @@ const DEFAULT_REQUESTS: usize = 512;
 const SUBMITS: usize = 8;
 /// Submits that read from URLs at once: each holds its manifests while it waits for the next.
 const FETCHES: usize = 8;
+/// Plans that are read and compared at once: each may be tens of MiB.
+const PLANS: usize = 4;
 
 /// Serves a control plane over REST.
 ///
@@ -124,6 +126,7 @@ struct Inner {
     buckets: rate::Buckets,
     submits: Semaphore,
     fetches: Semaphore,
+    plans: Semaphore,
     credentials: Option<Vec<Credential>>,
     http: Option<Arc<dyn HttpCaller>>,
 }
@@ -153,6 +156,7 @@ impl Api {
                 buckets: rate::Buckets::default(),
                 submits: Semaphore::new(SUBMITS),
                 fetches: Semaphore::new(FETCHES),
+                plans: Semaphore::new(PLANS),
                 credentials: None,
                 http: None,
             }),
@@ -265,6 +269,7 @@ impl Api {
                 buckets: rate::Buckets::default(),
                 submits: Semaphore::new(SUBMITS),
                 fetches: Semaphore::new(FETCHES),
+                plans: Semaphore::new(PLANS),
                 credentials: shared.credentials.clone(),
                 http: shared.http.clone(),
             },

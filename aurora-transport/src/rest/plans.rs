@@ -13,6 +13,7 @@ use super::answer::json;
 use super::authenticate::Granted;
 use super::bodies::{DiffAnswer, HistoryAnswer, ObjectAnswer, PlanAnswer};
 use super::problem::Refusal;
+use super::reading;
 use super::request::{Params, bad_parameter, pipeline_id};
 use super::wire::ReadAt;
 
@@ -48,6 +49,7 @@ pub(super) async fn plan(
     params: Params,
 ) -> Result<Response, Refusal> {
     params.finish()?;
+    let _place = reading::permit(&api.inner.plans).await?;
     let Document { as_of, body } = api.inner.plane.plan(&grant, pipeline_id(&id)?, &target).await?;
     let answer = PlanAnswer {
         now: api.inner.clock.now(),
@@ -70,6 +72,7 @@ pub(super) async fn object(
         let detail = "there is no such object; take its digest from the plan";
         Refusal::new(ErrorKind::NotFound, "notFound", detail)
     })?;
+    let _place = reading::permit(&api.inner.plans).await?;
     let document = api.inner.plane.plan_object(&grant, id, &target, digest).await?;
     let answer = ObjectAnswer {
         now: api.inner.clock.now(),
@@ -88,6 +91,7 @@ pub(super) async fn diff(
     let from = side(&mut params, "from")?;
     let to = side(&mut params, "to")?;
     params.finish()?;
+    let _place = reading::permit(&api.inner.plans).await?;
     let diff = api.inner.plane.diff(&grant, &from, &to).await?;
     let now = api.inner.clock.now();
     let answer = DiffAnswer {

@@ -2,23 +2,27 @@
 
 use aurora_core::control::Submission;
 use aurora_core::deploy_file::{
-    MAX_DEPLOY_FILE_BYTES, ManifestFrom, ManifestSource, Overrides, Parsed, Problem, fetch_deploy_file,
-    fetch_manifests, is_url, manifests, parse_linked, parse_submit,
+    MAX_DEPLOY_FILE_BYTES, MAX_SUBMIT_BYTES, ManifestFrom, ManifestSource, Overrides, Parsed, Problem,
+    fetch_deploy_file, fetch_manifests, is_url, manifests, parse_linked, parse_submit,
 };
 use aurora_core::error::ErrorKind;
 use bytes::Bytes;
+use http::StatusCode;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Api;
 use super::problem::Refusal;
 
-/// Reads what the body of a submit holds; `place` is one of those that bound what is read at once.
+/// A submit that was read, and its place among those that are in memory: to be kept until it is stored.
+pub(super) type Placed<'a> = (Submission, SemaphorePermit<'a>);
+
+/// Reads what the body of a submit holds; `place` is one of those that bound what is in memory at once.
 pub(super) async fn submitted<'a>(
     api: &'a Api,
     place: SemaphorePermit<'a>,
     content: Bytes,
     name: &str,
-) -> Result<Submission, Refusal> {
+) -> Result<Placed<'a>, Refusal> {
     let (text, owned) = (content.clone(), name.to_owned());
     let parsed = busy(move || {
         let text = std::str::from_utf8(&text).map_err(|_| {
@@ -32,13 +36,13 @@ pub(super) async fn submitted<'a>(
 }
 
 /// Reads a deploy file that lies elsewhere, and the manifests that lie beside it.
-pub(super) async fn linked(api: &Api, url: &str, overrides: Overrides) -> Result<Submission, Refusal> {
+pub(super) async fn linked<'a>(api: &'a Api, url: &str, overrides: Overrides) -> Result<Placed<'a>, Refusal> {
     let Some(http) = &api.inner.http else {
         let problem = Problem::error("notFetched", "", "this server reads no deploy file by link");
         return Err(vec![problem.with_hint("send the file itself")].into());
     };
     let text = {
-        let _fetch = permit(&api.inner.fetches).await?;
+        let _fetch = fetching(api)?;
         fetch_deploy_file(http, url)
             .await
             .map_err(|problem| vec![problem])?
@@ -58,25 +62,23 @@ async fn complete<'a>(
     name: &str,
     base: Option<&str>,
     content: Option<Bytes>,
-) -> Result<Submission, Refusal> {
+) -> Result<Placed<'a>, Refusal> {
     let of_url = |source: &ManifestSource| {
         matches!(&source.from, ManifestFrom::Path(path)
             if (base.is_some() || is_url(path)) && !parsed.files.0.contains_key(path))
     };
-    let (mut place, mut fetched) = (Some(place), false);
+    let (mut place, mut fetched) = (place, false);
     if parsed.deploy.manifests.iter().any(of_url) {
-        // A slow address holds up those who also read from one, and nobody else.
-        drop(place.take());
-        {
-            let _fetch = permit(&api.inner.fetches).await?;
-            let http = api.inner.http.as_deref();
-            fetched = fetch_manifests(http, &parsed.deploy, &mut parsed.files, name, base).await?;
-        }
-        place = Some(permit(&api.inner.submits).await?);
+        // A slow address holds up nobody: it has a place of its own, or the submit is refused for now.
+        let fetch = fetching(api)?;
+        drop(place);
+        let http = api.inner.http.as_deref();
+        fetched = fetch_manifests(http, &parsed.deploy, &mut parsed.files, name, base).await?;
+        place = permit(&api.inner.submits).await?;
+        drop(fetch);
     }
-    let _place = place;
     let name = name.to_owned();
-    busy(move || {
+    let submission = busy(move || {
         // Written out again it has neither the manifests that came along nor what a client spent on them.
         let own = serde_json::to_vec(&parsed.deploy).map_or(0, |own| own.len());
         if own > MAX_DEPLOY_FILE_BYTES {
@@ -94,6 +96,13 @@ async fn complete<'a>(
             Some(content) if !fetched => Some(content),
             _ => whole(),
         };
+        if let Some(config) = config.as_ref().filter(|config| config.len() > MAX_SUBMIT_BYTES) {
+            let message = format!(
+                "with the manifests at URLs the submit has {} bytes; at most {MAX_SUBMIT_BYTES} are taken",
+                config.len()
+            );
+            return Err(vec![Problem::error("tooLarge", "", message).at(&name, 0, 0)]);
+        }
         let mut submission = Submission::new(parsed.deploy, of_targets?);
         submission.warnings = parsed.warnings;
         submission.source_control = parsed.source_control;
@@ -101,7 +110,16 @@ async fn complete<'a>(
         submission.document = Some(parsed.document);
         Ok(submission)
     })
-    .await
+    .await?;
+    Ok((submission, place))
+}
+
+/// A place among those that read from URLs; who waited for one would wait with a submit in memory.
+fn fetching(api: &Api) -> Result<SemaphorePermit<'_>, Refusal> {
+    api.inner.fetches.try_acquire().map_err(|_| {
+        let detail = "many submits read from URLs at this moment; try again";
+        Refusal::with_status(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+    })
 }
 
 /// A place among those that do the same.

@@ -1,7 +1,7 @@
 //! Submitting a deploy file.
 
 use aurora_core::authz::{Deploy, Grant};
-use aurora_core::control::{Door, Redeploy, Submission};
+use aurora_core::control::{Door, Redeploy};
 use aurora_core::deploy_file::{MAX_SUBMIT_BYTES, Overrides, Problem};
 use aurora_core::id::PipelineId;
 use axum::extract::{Request, State};
@@ -14,6 +14,7 @@ use super::answer::with_type;
 use super::authenticate::Granted;
 use super::compat::{Location, Wanted};
 use super::problem::Refusal;
+use super::reading::Placed;
 use super::request::{Params, body, door, media_type};
 use super::wire::SubmitAnswer;
 use super::{Api, reading};
@@ -67,7 +68,7 @@ async fn start(
     api: &Api,
     grant: &Grant<Deploy>,
     door: &Door,
-    mut submission: Submission,
+    (mut submission, _place): Placed<'_>,
     answer_type: &'static str,
 ) -> Result<Response, Refusal> {
     submission.source = door.client.clone();
@@ -106,6 +107,7 @@ async fn by_link(
         targets: wanted.targets(),
         ..Redeploy::default()
     };
+    let _place = reading::permit(&api.inner.submits).await?;
     let recorded = api.inner.plane.redeploy(grant, &door, of, redeploy).await?;
     Ok(taken(recorded.pipeline, &[], START))
 }

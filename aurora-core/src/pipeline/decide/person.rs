@@ -229,7 +229,12 @@ impl Pipeline {
     pub fn gate_expect(&self, gate: &GateRef) -> Option<String> {
         let target = self.targets.get(&gate.target)?;
         target.gate(gate.place)?;
-        Some(format!("{gate}:{}", target.plan))
+        // A target that is tried again stands at its gates anew, with the same plan.
+        let round = match target.retried {
+            0 => String::new(),
+            times => format!("#{times}"),
+        };
+        Some(format!("{gate}:{}{round}", target.plan))
     }
 }
 

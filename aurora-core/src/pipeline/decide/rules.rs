@@ -287,7 +287,8 @@ pub(crate) fn timed_out(
 /// An abort that is older than this plan's move: the same template was brought in before and aborted then. It is
 /// taken back once ([`Action::Retry`]); until when that may take.
 pub(crate) fn aborted_before(run: &Run, seen: &SeenLevel) -> Option<Timestamp> {
-    if seen.level.standing != Standing::Aborted || !seen.from_start {
+    // Whatever is seen after a plan was applied again may have been done meanwhile.
+    if seen.level.standing != Standing::Aborted || !seen.from_start || run.reapplied.is_some() {
         return None;
     }
     let is_retry = |act: &&ActState| act.act.object == seen.level.object && act.act.action == Action::Retry;

@@ -1,7 +1,7 @@
 //! Deploying once more what did not succeed.
 
 use aurora_core::command::Action;
-use aurora_core::control::{ControlError, SubmitError, TargetAct};
+use aurora_core::control::{ControlError, Decision, SubmitError, TargetAct};
 use aurora_core::manifest::ObjectRef;
 use aurora_core::pipeline::{End, OriginKind, State, What};
 use aurora_core::port::executor::memory::{PodFault, Write};
@@ -55,7 +55,14 @@ async fn a_failed_target_begins_again_in_place_and_what_depends_on_it_waits_agai
     let twice = plane.retry(&ada, &door(), id, of("us")).await.unwrap_err();
     assert!(twice.to_string().contains("has not ended"), "{twice}");
 
-    world.until(id, |p| stands(p, "us/step/1")).await;
+    let anew = world.until(id, |p| stands(p, "us/step/1")).await;
+    let late = Decision {
+        gate: "us/step/1".parse().unwrap(),
+        expect: Some(format!("us/step/1:{}", anew.targets["us"].plan)),
+        comment: None,
+    };
+    let late = plane.approve(&ada, &door(), id, late).await.unwrap_err();
+    assert!(late.to_string().contains("changed since you looked"), "{late}");
     approve(&plane, id, "us/step/1").await;
     world.until(id, |p| stands(p, "prod/step/1")).await;
     approve(&plane, id, "prod/step/1").await;
@@ -193,6 +200,16 @@ async fn a_target_that_stands_aborted_is_retried() {
     approve(&plane, again, "staging/step/1").await;
     assert_eq!(world.ended(again).await.state(), State::Succeeded);
     holds(&world, "staging", "app:2");
+
+    // What failed to go back is over and done with: something else runs there now.
+    let gone = plane
+        .roll_back(&ada, &door(), id, of("staging"))
+        .await
+        .unwrap_err();
+    assert!(
+        gone.to_string().contains("not what runs there any more"),
+        "{gone}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

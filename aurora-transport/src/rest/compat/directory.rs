@@ -2,7 +2,7 @@
 //!
 //! Credentials are configuration of the token service until they can be managed. An API that was told
 //! of them ([`Api::with_credentials`](super::super::Api::with_credentials)) lists those of the tenant
-//! without their secrets; one that was not says so instead of an empty list.
+//! without their secrets; one that was not says so, and knows of no roles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

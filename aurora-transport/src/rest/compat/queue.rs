@@ -99,7 +99,12 @@ async fn picture(
     fields: &[Field],
 ) -> Result<Value, Refusal> {
     let mut picture = Map::new();
-    for field in fields {
+    for (index, field) in fields.iter().enumerate() {
+        let same = |other: &Field| std::mem::discriminant(other) == std::mem::discriminant(field);
+        if fields.iter().take(index).any(same) {
+            let detail = "a field may be asked for once in each place";
+            return Err(Refusal::invalid("query.repeated", "/query", detail));
+        }
         let (name, content) = match field {
             Field::Application(fields) => ("application", application(&pipeline.application, fields)),
             Field::BlockedBy(fields) => (

@@ -8,7 +8,10 @@ mod following;
 mod reading;
 mod schema;
 
+use std::sync::LazyLock;
+
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method};
 use utoipa::openapi::path::PathItem;
@@ -55,7 +58,9 @@ pub(super) async fn serve() -> Response {
         // It changes only with the program.
         (CACHE_CONTROL, HeaderValue::from_static("public, max-age=300")),
     ];
-    (headers, text()).into_response()
+    // Anybody may ask, so it costs nothing: it is made once, and every answer shares it.
+    static TEXT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(text()));
+    (headers, TEXT.clone()).into_response()
 }
 
 /// The document as text, the same every time.
