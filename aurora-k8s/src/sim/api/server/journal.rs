@@ -63,6 +63,11 @@ impl Journal {
         self.recovered
     }
 
+    /// The version up to which nothing can be lost.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Puts every write so far on disk and answers the version up to which nothing can be lost.
     pub(super) fn catch_up(&mut self) -> io::Result<u64> {
         let current = self.objects.resource_version();

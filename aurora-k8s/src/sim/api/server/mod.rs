@@ -153,7 +153,7 @@ impl SimServer {
         api.log.write_to(requests);
         let tls = TlsAcceptor::from(Arc::new(identity.tls()?));
         let (tasks, storage) = (Tasks::new(), Tasks::new());
-        let (durable_to, durable) = watch::channel(Ok(0));
+        let (durable_to, durable) = watch::channel(Ok(journal.written()));
         let written = api.objects().changed();
         storage.spawn(|stop| keep(journal, written, durable_to, stop));
         let guarded = Guarded::new(api.clone(), identity.token, durable);

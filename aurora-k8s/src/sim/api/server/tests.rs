@@ -91,6 +91,21 @@ async fn what_was_answered_survives_a_server_that_is_not_stopped() {
 }
 
 #[tokio::test]
+async fn a_write_that_changes_nothing_is_answered_by_a_cluster_that_came_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path()).await;
+    write(&config_maps(&server).await, "1").await;
+    server.stop(GRACE).await.unwrap();
+
+    // Nothing else writes here, so no later write can answer this one.
+    let server = start(directory.path()).await;
+    let maps = config_maps(&server).await;
+    let answered = tokio::time::timeout(GRACE, write(&maps, "1")).await;
+    assert!(answered.is_ok(), "what it came back with is on disk");
+    server.stop(GRACE).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_directory_has_one_server_and_an_address_too() {
     let directory = tempfile::tempdir().unwrap();
     let server = start(directory.path()).await;
