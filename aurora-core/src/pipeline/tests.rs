@@ -470,6 +470,17 @@ fn an_abort_that_is_older_than_the_move_is_taken_back_once() {
 }
 
 #[test]
+fn an_abort_seen_after_the_plan_was_applied_again_is_somebodys() {
+    let mut play = Play::moving(false);
+    let changed = Standing::ChangedElsewhere { by: String::new() };
+    let events = play.see(vec![level("shop", changed, 0)]);
+    assert!(kinds(&events).contains(&"applyAsked".to_owned()), "{events:?}");
+    play.apply();
+    play.see(vec![level("shop", Standing::Aborted, 0)]);
+    assert_eq!(play.failure(), Some("aborted"), "it may be of this very moment");
+}
+
+#[test]
 fn trouble_that_passes_is_forgotten() {
     let mut play = Play::moving(false);
     play.see(vec![level("shop", Standing::Degraded, 0)]);
