@@ -86,7 +86,8 @@ use problem::Refusal;
 const DEFAULT_REQUESTS: usize = 512;
 /// Submits that are read at once: each may take some ten times 16 MiB until it is stored.
 const SUBMITS: usize = 8;
-/// Submits that read from URLs at once: each holds its manifests while it waits for the next.
+/// Submits that read from URLs at once: each holds its manifests while it waits for the next, and one more is
+/// refused for now.
 const FETCHES: usize = 8;
 /// Plans that are read and compared at once: each may be tens of MiB.
 const PLANS: usize = 4;

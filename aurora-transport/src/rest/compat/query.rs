@@ -3,6 +3,8 @@
 //! This is no GraphQL server. A document of another shape is refused with what is supported, and the
 //! text, its words and its nesting are bounded before anything is looked up.
 
+use std::collections::BTreeSet;
+
 /// The longest query that is read; the older client's has some 200 bytes.
 const MAX_QUERY: usize = 8 * 1024;
 /// The most words and signs in it.
@@ -279,9 +281,13 @@ impl Reader {
         mut field: impl FnMut(&mut Self, &str) -> Result<T, Unanswerable>,
     ) -> Result<Vec<T>, Unanswerable> {
         self.sign('{')?;
-        let mut fields = Vec::new();
+        let (mut fields, mut names) = (Vec::new(), BTreeSet::new());
         while !self.is_sign('}') {
             let name = self.name(what)?;
+            // Each may read another pipeline: how often is bounded by the depth alone.
+            if !names.insert(name.clone()) {
+                return Err(Unanswerable(format!("`{name}` is asked for twice in one place")));
+            }
             fields.push(field(self, &name)?);
         }
         self.sign('}')?;
@@ -342,6 +348,10 @@ mod tests {
                 "no field `owner`",
             ),
             ("{ pipelineById(id: \"x\") { } }", "at least"),
+            (
+                "{ pipelineById(id: \"x\") { blockedByPipeline { id } blockedByPipeline { id } } }",
+                "twice in one place",
+            ),
             ("{ pipelineById(id: \"x\") { id } } { id }", "after the end"),
             ("{ pipelineById(id: \"x) { id } }", "no end"),
             ("{ pipelineById(id: \"x\") { ...all } }", "not understood"),
