@@ -87,6 +87,16 @@ async fn a_place_that_is_taken_and_a_file_of_another_program_are_refused() {
     std::fs::write(&to, "precious").unwrap();
     assert_eq!(back_up(&at, &to).unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(std::fs::read_to_string(&to).unwrap(), "precious");
+    #[cfg(unix)]
+    {
+        let link = dir.path().join("link.sqlite");
+        std::os::unix::fs::symlink(dir.path().join("nowhere"), &link).unwrap();
+        assert_eq!(back_up(&at, &link).unwrap_err().kind(), ErrorKind::Conflict);
+        assert!(
+            link.symlink_metadata().is_ok(),
+            "a link that leads nowhere is somebody's too"
+        );
+    }
     drop(store);
     let other = dir.path().join("other.sqlite");
     std::fs::write(&other, "not a database, but long enough to be looked at as one").unwrap();
